@@ -1,0 +1,44 @@
+"""PyTorch's first lessons as pure JAX functions, with PyTorch's numbers.
+
+Submodules load on first use, so that ``import fgrad`` costs no more than ``import jax``.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fgrad import cli, init, models, plots, random, regression, strict, training, types
+    from fgrad.training import DivergenceError, TrainState, fit, init_state, make_step
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DivergenceError",
+    "TrainState",
+    "cli",
+    "fit",
+    "init",
+    "init_state",
+    "make_step",
+    "models",
+    "plots",
+    "random",
+    "regression",
+    "strict",
+    "training",
+    "types",
+]
+
+_FROM_TRAINING = {"DivergenceError", "TrainState", "fit", "init_state", "make_step"}
+
+
+def __getattr__(name: str) -> object:
+    if name in _FROM_TRAINING:
+        return getattr(importlib.import_module("fgrad.training"), name)
+    if name in __all__:
+        return importlib.import_module(f"fgrad.{name}")
+    raise AttributeError(f"module 'fgrad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

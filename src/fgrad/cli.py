@@ -1,0 +1,213 @@
+"""What every script does around its run: checked options, claimed outputs, one-line errors."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import jax
+import numpy as np
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` whose errors are one line on stderr and exit code 2.
+
+    Example:
+        >>> parser = ArgumentParser()
+        >>> _ = parser.add_argument("--init", type=finite)
+        >>> parser.parse(["--init", "-1e-3"]).init
+        -0.001
+    """
+
+    def error(self, message: str) -> NoReturn:
+        """Print `message` as one line and exit with 2."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+    def parse(self, args: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parse the command line, taking -1e-3 and -inf for numbers (argparse: for options)."""
+        args = sys.argv[1:] if args is None else args
+        return self.parse_args(
+            [f" {text}" if text[:1] == "-" and _is_number(text) else text for text in args]
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def number(text: str) -> int | float:
+    """Read a number that float32 can hold, an integer where it is written as one.
+
+    Example:
+        >>> number("4"), number("4.5")
+        (4, 4.5)
+    """
+    if not _is_number(text):
+        raise argparse.ArgumentTypeError(f"expected a number, got {text.strip()!r}")
+    if not abs(float(text)) <= np.finfo(np.float32).max:
+        raise argparse.ArgumentTypeError(
+            f"expected a finite number within float32's range, got {text.strip()!r}"
+        )
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def finite(text: str) -> float:
+    """Read a number that float32 can hold, as a float.
+
+    Example:
+        >>> finite("4")
+        4.0
+    """
+    return float(number(text))
+
+
+def positive(text: str) -> float:
+    """Read a number above 0.
+
+    Example:
+        >>> positive("0.01")
+        0.01
+    """
+    value = finite(text)
+    if not np.float32(value) > 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text.strip()!r}")
+    return value
+
+
+def whole(text: str) -> int:
+    """Read an integer.
+
+    Example:
+        >>> whole("-1")
+        -1
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected an integer, got {text.strip()!r}") from None
+
+
+def count(text: str) -> int:
+    """Read an integer of 0 or more.
+
+    Example:
+        >>> count("100")
+        100
+    """
+    if (value := whole(text)) < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {value}")
+    return value
+
+
+def output_file(*suffixes: str) -> Callable[[str], Path]:
+    """Return a reader of paths that can be written, so that a bad one is found before the run.
+
+    Args:
+        *suffixes: The endings to accept, as `".png"`; any if none is given.
+
+    Returns:
+        A function for `add_argument(type=...)`.
+
+    Example:
+        >>> str(output_file(".png", ".svg")("loss.svg"))
+        'loss.svg'
+    """
+
+    def read(text: str) -> Path:
+        path = Path(text)
+        if suffixes and path.suffix.lower() not in suffixes:
+            raise argparse.ArgumentTypeError(
+                f"expected a name ending in {' or '.join(suffixes)}, got {text!r}"
+            )
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"expected a file, got the folder {text!r}")
+        try:
+            tempfile.TemporaryFile(dir=path.parent).close()
+        except OSError as error:
+            raise argparse.ArgumentTypeError(f"cannot write {text!r}: {error.strerror}") from None
+        return path
+
+    return read
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Args:
+        path: Where; what stands there is replaced.
+        data: The file's content.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left behind then.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_whole(Path(folder) / "a.txt", b"whole")
+        ...     (Path(folder) / "a.txt").read_text()
+        'whole'
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def versions() -> dict[str, str]:
+    """Return what the numbers of a run depend on: the versions and the platform.
+
+    Example:
+        >>> sorted(versions())
+        ['device', 'fgrad', 'jax', 'jaxlib', 'numpy', 'optax', 'platform', 'python']
+    """
+    packages = ("fgrad", "jax", "jaxlib", "numpy", "optax")
+    return {
+        **{package: importlib.metadata.version(package) for package in packages},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run a script's `main` and exit with its code, any failure as one line on stderr.
+
+    Args:
+        main: The script; it returns its exit code.
+
+    Raises:
+        SystemExit: Always: 2 for a value that the library refuses, 1 for a run that failed, 130
+            for an interrupt, else what `main` returned.
+
+    Example:
+        >>> run(lambda: 0)
+        Traceback (most recent call last):
+        SystemExit: 0
+    """
+    program = Path(sys.argv[0]).name
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, say `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except (ValueError, OSError, MemoryError, ImportError, jax.errors.JaxRuntimeError) as error:
+        line = " ".join(str(error).split()) or type(error).__name__
+        print(f"{program}: error: {line}", file=sys.stderr)
+        code = 2 if isinstance(error, ValueError) else 1
+    sys.exit(code)

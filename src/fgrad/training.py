@@ -1,0 +1,270 @@
+"""One pure training step, and whole runs of it as one compiled scan."""
+
+import functools
+import operator
+from collections.abc import Callable, Collection
+from typing import NamedTuple, NoReturn, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from fgrad import strict as strict_rounding
+from fgrad.types import Array, Batch, LossFn, Metrics, Params
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes.
+
+    Attributes:
+        step: How many updates were made, an int32 scalar.
+        params: The parameters, a pytree of arrays.
+        opt_state: The optimizer's own state (momentum buffers and the like).
+    """
+
+    step: Array
+    params: Params
+    opt_state: optax.OptState
+
+
+Step: TypeAlias = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+class DivergenceError(ValueError):
+    """A run that left the finite numbers.
+
+    Attributes:
+        epoch: Epoch of the first loss that is not finite, counted from 0; None if the run kept no
+            losses.
+        step: Its step within that epoch, counted from 0, or None.
+        state: The final `TrainState`.
+        history: The whole run's history; what comes after `epoch`, `step` means nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        epoch: int | None,
+        step: int | None,
+        state: TrainState,
+        history: Metrics,
+    ) -> None:
+        """Keep what is known of the run."""
+        super().__init__(message)
+        self.epoch = epoch
+        self.step = step
+        self.state = state
+        self.history = history
+
+
+def init_state(params: Params, optimizer: optax.GradientTransformation) -> TrainState:
+    """Return the state before the first step.
+
+    Args:
+        params: A pytree of floating-point arrays.
+        optimizer: Any optax transformation.
+
+    Returns:
+        `TrainState(step=0, params=params, opt_state=optimizer.init(params))`.
+
+    Raises:
+        ValueError: If `params` has no leaves, or one that is not floating point.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> state = init_state({"w": jnp.float32(1.0)}, optax.sgd(0.01))
+        >>> print(state.step, state.params["w"])
+        0 1.0
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if not leaves:
+        raise ValueError("params: expected a pytree with at least one array, got an empty one")
+    for path, leaf in leaves:
+        dtype = jnp.result_type(leaf)
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(
+                f"params{jax.tree_util.keystr(path)}: expected floating point, got {dtype}"
+            )
+    params = jax.tree.map(jnp.asarray, params)
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def make_step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    *,
+    metrics: Collection[str] = ("loss",),
+) -> Step:
+    r"""Make the pure function that trains on one batch.
+
+    $$g = \nabla_\theta L(\theta, \mathrm{batch}), \qquad
+      \theta \leftarrow \theta + \mathrm{optimizer}(g)$$
+
+    Args:
+        loss_fn: `loss_fn(params, batch) -> scalar`.
+        optimizer: Any optax transformation.
+        metrics: What each step reports: `"loss"`, `"grads"` and `"params"`, the last two as
+            they were when the loss was taken, before the update. Not asked for is not kept.
+
+    Returns:
+        `step(state, batch) -> (state, metrics)`, pure: it can be jitted, vmapped, scanned and
+        differentiated. Make it once and reuse it: a compiled run belongs to its step.
+
+    Raises:
+        ValueError: If `metrics` has an unknown name; and, when the step is traced, if the loss
+            is not a floating-point scalar.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> step = make_step(lambda w, x: (w * x - 2 * x) ** 2, optax.sgd(0.01))
+        >>> state, metrics = step(init_state(jnp.float32(1.0), optax.sgd(0.01)), 3.0)
+        >>> print(state.params, metrics["loss"])
+        1.18 9.0
+    """
+    if unknown := set(metrics) - {"loss", "grads", "params"}:
+        raise ValueError(f"metrics: expected names among loss, grads, params, got {unknown}")
+
+    def checked_loss(params: Params, batch: Batch) -> Array:
+        loss = loss_fn(params, batch)
+        shape, dtype = jnp.shape(loss), jnp.result_type(loss)
+        if shape != () or not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(
+                f"loss_fn: expected a floating-point scalar, got {dtype} of shape {shape}"
+            )
+        return loss
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        loss, grads = jax.value_and_grad(checked_loss)(state.params, batch)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        reported = {"loss": loss, "grads": grads, "params": state.params}
+        return (
+            TrainState(state.step + 1, params, opt_state),
+            {name: reported[name] for name in metrics},
+        )
+
+    return step
+
+
+def fit(
+    step: Step,
+    state: TrainState,
+    batches: Batch,
+    *,
+    epochs: int,
+    strict: bool = False,
+) -> tuple[TrainState, Metrics]:
+    """Run `epochs` passes over `batches` as one compiled program.
+
+    The steps run under one `lax.scan` in one `jax.jit`: compiling takes the same time for one
+    epoch and for a million, and a second call with the same `step`, shapes and `epochs` compiles
+    nothing. It works under `jax.vmap`, `jax.grad` and `jax.jit`; there the values are not known
+    while tracing, so that a run that diverges is seen in its history instead of raising.
+
+    Args:
+        step: From `make_step`, or any pure `step(state, batch) -> (state, metrics)` whose
+            state is a `TrainState`.
+        state: From `init_state`, or the state that an earlier run returned, to go on from there.
+        batches: A pytree of arrays whose leading axis counts the batches of an epoch.
+        epochs: How many passes over `batches`, 0 or more.
+        strict: Round after every operation, as PyTorch's eager kernels do (CPU only, float32 and
+            float64). Inside a `jax.jit` of your own, leave this off and give that jit
+            `compiler_options=fgrad.strict.COMPILER_OPTIONS`.
+
+    Returns:
+        The final state, and the history: `step`'s metrics, each with two leading axes
+        `(epochs, batches)`.
+
+    Raises:
+        ValueError: If `epochs` is negative, `batches` is empty or its arrays disagree on the
+            number of batches, or `strict` is asked of another platform than the CPU.
+        DivergenceError: (a ValueError) If the loss or the final parameters are not finite.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> def loss_fn(w, batch):
+        ...     x, y = batch
+        ...     return (w * x - y) ** 2
+        >>> x, y = jnp.array([1.0, 2.0, 3.0]), jnp.array([2.0, 4.0, 6.0])
+        >>> optimizer = optax.sgd(0.01)
+        >>> step = make_step(loss_fn, optimizer)
+        >>> state, history = fit(step, init_state(jnp.float32(1.0), optimizer), (x, y), epochs=100)
+        >>> print(f"{state.params:.5f}", history["loss"].shape)
+        2.00000 (100, 3)
+    """
+    if operator.index(epochs) < 0:
+        raise ValueError(f"epochs: expected 0 or more, got {epochs}")
+    _check_batches(batches)
+    if strict and jax.default_backend() != "cpu":
+        raise ValueError(f"strict: expected the CPU backend, got {jax.default_backend()!r}")
+    run = _compiled_strict if strict else _compiled
+    final, history, diverged = run(step, state, batches, epochs)
+    if not isinstance(diverged, jax.core.Tracer) and diverged:
+        _raise_divergence(final, history, batches)
+    return final, history
+
+
+def _run_epochs(
+    step: Step, state: TrainState, batches: Batch, epochs: int
+) -> tuple[TrainState, Metrics, Array]:
+    """Return the final state, the history, and whether anything in them is not finite."""
+
+    def epoch(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
+        return lax.scan(step, state, batches)
+
+    final, history = lax.scan(epoch, state, length=epochs)
+    # Looked at once, after the run: parameters that are not finite never recover.
+    watched = (final.params, history.get("loss", ()))
+    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(watched)]
+    return final, history, ~functools.reduce(operator.and_, finite)
+
+
+_compiled = jax.jit(_run_epochs, static_argnums=(0, 3))
+_compiled_strict = jax.jit(
+    _run_epochs, static_argnums=(0, 3), compiler_options=strict_rounding.COMPILER_OPTIONS
+)
+
+
+def _check_batches(batches: Batch) -> None:
+    leaves = jax.tree_util.tree_leaves_with_path(batches)
+    if not leaves:
+        raise ValueError("batches: expected a pytree with at least one array, got an empty one")
+    counts = {}
+    for path, leaf in leaves:
+        shape = np.shape(leaf)
+        if not shape or 0 in shape:
+            raise ValueError(
+                f"batches{jax.tree_util.keystr(path)}: expected a leading axis of batches and no "
+                f"empty axis, got shape {shape}"
+            )
+        counts[jax.tree_util.keystr(path)] = shape[0]
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"batches: expected as many in every array, got leading axes {counts}")
+
+
+def _raise_divergence(state: TrainState, history: Metrics, batches: Batch) -> NoReturn:
+    """Say what went wrong in a run that is known to have."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
+        if not (finite := np.isfinite(leaf)).all():
+            index = tuple(int(i) for i in np.argwhere(~finite)[0])
+            raise ValueError(
+                f"batches{jax.tree_util.keystr(path)}: expected finite values, got "
+                f"{np.asarray(leaf)[index]} at index {index}"
+            )
+    epoch = step = None
+    message = "params: expected finite values, got others at the end of the run"
+    if (losses := np.asarray(history.get("loss", ()))).size and not np.isfinite(losses).all():
+        epoch, step = (int(i) for i in np.argwhere(~np.isfinite(losses))[0])
+        message = (
+            f"loss: expected finite values, got {losses[epoch, step]} at epoch {epoch}, step {step}"
+        )
+    raise DivergenceError(
+        f"{message}; try a smaller learning rate",
+        epoch=epoch,
+        step=step,
+        state=state,
+        history=history,
+    )
