@@ -1,9 +1,8 @@
 """One pure training step, and whole runs of it as one compiled scan."""
 
-import functools
 import operator
 from collections.abc import Callable, Collection
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -88,8 +87,8 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
             raise ValueError(
                 f"params{jax.tree_util.keystr(path)}: expected floating point, got {dtype}"
             )
-    params = jax.tree.map(jnp.asarray, params)
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    params = jax.device_put(params)
+    return TrainState(jax.device_put(np.int32(0)), params, optimizer.init(params))
 
 
 def make_step(
@@ -201,25 +200,19 @@ def fit(
     if strict and jax.default_backend() != "cpu":
         raise ValueError(f"strict: expected the CPU backend, got {jax.default_backend()!r}")
     run = _compiled_strict if strict else _compiled
-    final, history, diverged = run(step, state, batches, epochs)
-    if not isinstance(diverged, jax.core.Tracer) and diverged:
-        _raise_divergence(final, history, batches)
+    final, history = run(step, state, batches, epochs)
+    if not isinstance(final.step, jax.core.Tracer):
+        check_finite(final, history, batches)
     return final, history
 
 
 def _run_epochs(
     step: Step, state: TrainState, batches: Batch, epochs: int
-) -> tuple[TrainState, Metrics, Array]:
-    """Return the final state, the history, and whether anything in them is not finite."""
-
+) -> tuple[TrainState, Metrics]:
     def epoch(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
         return lax.scan(step, state, batches)
 
-    final, history = lax.scan(epoch, state, length=epochs)
-    # Looked at once, after the run: parameters that are not finite never recover.
-    watched = (final.params, history.get("loss", ()))
-    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(watched)]
-    return final, history, ~functools.reduce(operator.and_, finite)
+    return lax.scan(epoch, state, length=epochs)
 
 
 _compiled = jax.jit(_run_epochs, static_argnums=(0, 3))
@@ -245,8 +238,31 @@ def _check_batches(batches: Batch) -> None:
         raise ValueError(f"batches: expected as many in every array, got leading axes {counts}")
 
 
-def _raise_divergence(state: TrainState, history: Metrics, batches: Batch) -> NoReturn:
-    """Say what went wrong in a run that is known to have."""
+def check_finite(state: TrainState, history: Metrics, batches: Batch) -> None:
+    """Raise if a run left the finite numbers, saying where: `fit` does, unless it is traced.
+
+    Args:
+        state: The state after the run.
+        history: The run's history. Its losses are looked at or, where it kept none, the parameters.
+        batches: What the run was given, to tell bad data from divergence.
+
+    Raises:
+        ValueError: If the data are not finite.
+        DivergenceError: (a ValueError) If the losses are not, though the data are.
+
+    Example:
+        >>> import optax
+        >>> state = init_state(np.float32(1.0), optax.sgd(0.01))
+        >>> try:
+        ...     check_finite(state, {"loss": np.float32([[4.0, np.inf]])}, np.float32([1.0, 2.0]))
+        ... except DivergenceError as error:
+        ...     print(error.epoch, error.step)
+        0 1
+    """
+    losses = np.asarray(history.get("loss", ()))
+    watched = [losses] if losses.size else jax.tree.leaves(state.params)
+    if all(np.isfinite(leaf).all() for leaf in watched):
+        return
     for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
         if not (finite := np.isfinite(leaf)).all():
             index = tuple(int(i) for i in np.argwhere(~finite)[0])
@@ -255,8 +271,8 @@ def _raise_divergence(state: TrainState, history: Metrics, batches: Batch) -> No
                 f"{np.asarray(leaf)[index]} at index {index}"
             )
     epoch = step = None
-    message = "params: expected finite values, got others at the end of the run"
-    if (losses := np.asarray(history.get("loss", ()))).size and not np.isfinite(losses).all():
+    message = "params: expected finite values after the run, got others"
+    if losses.size:
         epoch, step = (int(i) for i in np.argwhere(~np.isfinite(losses))[0])
         message = (
             f"loss: expected finite values, got {losses[epoch, step]} at epoch {epoch}, step {step}"

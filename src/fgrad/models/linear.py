@@ -52,10 +52,10 @@ def apply(params: Params, x: ArrayLike) -> Array:
         raise ValueError(f"params['weight']: expected shape (1, 1), got {weight.shape}")
     if x.shape[-1:] != (1,):
         raise ValueError(f"x: expected shape (..., 1), got {x.shape}")
-    y = x.astype(weight.dtype) * weight[0]
+    y = x.astype(weight.dtype) * weight[0, 0]
     if "bias" not in params:
         return y
     bias = jnp.asarray(params["bias"])
     if bias.shape != (1,):
         raise ValueError(f"params['bias']: expected shape (1,), got {bias.shape}")
-    return y + bias
+    return y + bias[0]

@@ -1,0 +1,143 @@
+"""The figures, drawn with matplotlib (`pip install fgrad[plot]`) and without its global state."""
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fgrad.least_squares import least_squares
+
+if TYPE_CHECKING:
+    from fgrad.regression import Apply, Run
+    from fgrad.types import ArrayLike
+
+BLUE, ORANGE, GREY = "#0a6ebd", "#d95f02", "#8a8a8a"
+
+
+def encode(figure: Figure, suffix: str) -> bytes:
+    """Return a figure as a file's content.
+
+    Args:
+        figure: The figure.
+        suffix: `".png"` or `".svg"`.
+
+    Returns:
+        The bytes; the same figure gives the same bytes.
+
+    Example:
+        >>> encode(Figure(), ".png")[1:4]
+        b'PNG'
+    """
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "fgrad", "svg.fonttype": "none"}):
+        metadata = {"Date": None} if suffix == ".svg" else None
+        figure.savefig(buffer, format=suffix[1:], dpi=160, metadata=metadata)
+    return buffer.getvalue()
+
+
+def regression(run: "Run", apply: "Apply", x: "ArrayLike", y: "ArrayLike") -> Figure:
+    """Draw a regression's loss per step, and its way down the cost to the optimum.
+
+    The cost is the mean squared error over all samples. With one parameter it is a parabola; with
+    more, contours over two of them, the others being at their best.
+
+    Args:
+        run: The run.
+        apply: The model, linear in its parameters.
+        x: The inputs, as `apply` takes them.
+        y: The targets, as `apply` returns them.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> from fgrad.models import quadratic
+        >>> from fgrad.regression import Run
+        >>> names = ("w1", "w2", "b")
+        >>> params = {name: [1.0, 0.5] for name in names}
+        >>> final = {name: np.float32(0.2) for name in names}
+        >>> run = Run([4.0, 1.0], params, params, final, 0.0, 0.0, None)
+        >>> x = np.float32([1, 2, 3])
+        >>> [axes.get_title() for axes in regression(run, quadratic.apply, x, 2 * x).axes]
+        ['Loss of every step', 'The way down the cost']
+    """
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _loss_per_step(left, run.loss)
+    names = list(run.final)
+    path = np.array([[*run.params[name], run.final[name].item()] for name in names])
+    path = path[:, np.isfinite(path).all(axis=0)]
+    optimum = least_squares(apply, run.final, x, y)
+    best = np.array([optimum[name].item() for name in names])
+    # Linear in its parameters, a model is its Jacobian's columns: the cost is a quadratic form.
+    jacobian = jax.jacfwd(lambda params: apply(params, x))(run.final)
+    columns = np.stack([np.ravel(jacobian[name]) for name in names], axis=1).astype(float)
+    residual = columns @ best - np.ravel(y)
+    if len(names) == 1:
+        _parabola(right, path, best, columns, residual)
+        right.set(xlabel=names[0], ylabel="mean squared error", title="The way down the cost")
+    else:
+        _contours(right, path, best, columns, residual)
+        at_best = f" ({', '.join(names[2:])} at its best)" if names[2:] else ""
+        right.set(xlabel=names[0], ylabel=names[1], title=f"The way down the cost{at_best}")
+    right.legend(framealpha=0.9, edgecolor="none")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _loss_per_step(axes: Axes, loss: list[float]) -> None:
+    steps = np.arange(1, len(loss) + 1)
+    values = np.array(loss)
+    shown = values > 0
+    axes.plot(steps[shown], values[shown], color=BLUE, linewidth=1)
+    axes.set(yscale="log", xlabel="step", ylabel="loss", title="Loss of every step")
+    axes.grid(alpha=0.25)
+
+
+Vector = npt.NDArray[np.floating[Any]]
+
+
+def _parabola(axes: Axes, path: Vector, best: Vector, columns: Vector, residual: Vector) -> None:
+    """Draw the cost of one parameter, and the descent on it."""
+
+    def cost(weight: Vector) -> Vector:
+        return np.square(np.multiply.outer(weight - best[0], columns[:, 0]) + residual).mean(-1)
+
+    reach = max(np.abs(path - best).max(initial=0), 0.5) * 1.15
+    grid = np.linspace(best[0] - reach, best[0] + reach, 400)
+    axes.plot(grid, cost(grid), color=GREY, linewidth=1.5, label="cost")
+    _descent(axes, np.stack([path[0], cost(path[0])]), np.stack([best, cost(best)])[:, 0], 1)
+
+
+def _contours(axes: Axes, path: Vector, best: Vector, columns: Vector, residual: Vector) -> None:
+    """Draw the cost over the first two parameters, and the descent on it."""
+    others = columns[:, 2:]
+    # What the other parameters can explain, they do.
+    pair = columns[:, :2] - others @ np.linalg.pinv(others) @ columns[:, :2]
+    path, best = path[:2], best[:2]
+    reach = np.maximum(np.abs(path - best[:, None]).max(axis=1, initial=0), 0.5) * 1.15
+    across, up = (np.linspace(b - r, b + r, 200) for b, r in zip(best, reach, strict=True))
+    offsets = np.stack(np.meshgrid(across - best[0], up - best[1]), axis=-1)
+    cost = np.square(offsets @ pair.T + residual).mean(axis=-1)
+    levels = np.geomspace(cost.min() + cost.max() * 1e-5, cost.max(), 14)
+    axes.contour(across, up, cost, levels=levels, colors=GREY, linewidths=0.7)
+    _descent(axes, path, best, 2)
+
+
+def _descent(axes: Axes, path: Vector, best: Vector, parameters: int) -> None:
+    """Draw a path of points, its ends and the optimum, with their parameters in the legend."""
+
+    def label(name: str, point: Vector) -> str:
+        return f"{name}  {', '.join(f'{value:.4f}' for value in point[:parameters])}"
+
+    start, end = path[:, 0], path[:, -1]
+    axes.plot(*path, ".-", color=BLUE, markersize=4, linewidth=0.8)
+    axes.plot(*start, "o", color="white", markeredgecolor=BLUE, label=label("start", start))
+    axes.plot(*best, "*", color=ORANGE, markersize=15, label=label("least squares", best))
+    axes.plot(*end, "o", color=BLUE, label=label("end", end))
