@@ -1,6 +1,11 @@
 """Strict by default: what would pass unnoticed elsewhere is an error in these tests."""
 
+import hypothesis
 import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The same examples every time, and as long as compiling takes.
+hypothesis.settings.register_profile("fgrad", derandomize=True, deadline=None, max_examples=50)
+hypothesis.settings.load_profile("fgrad")

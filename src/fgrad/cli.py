@@ -56,7 +56,7 @@ def number(text: str) -> int | float:
     """
     if not _is_number(text):
         raise argparse.ArgumentTypeError(f"expected a number, got {text.strip()!r}")
-    if not abs(float(text)) <= np.finfo(np.float32).max:
+    if not abs(float(text)) <= float(np.finfo(np.float32).max):
         raise argparse.ArgumentTypeError(
             f"expected a finite number within float32's range, got {text.strip()!r}"
         )
@@ -102,16 +102,20 @@ def whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"expected an integer, got {text.strip()!r}") from None
 
 
-def count(text: str) -> int:
-    """Read an integer of 0 or more.
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Return a reader of integers of `minimum` or more.
 
     Example:
-        >>> count("100")
+        >>> at_least(1)("100")
         100
     """
-    if (value := whole(text)) < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, got {value}")
-    return value
+
+    def read(text: str) -> int:
+        if (value := whole(text)) < minimum:
+            raise argparse.ArgumentTypeError(f"expected {minimum} or more, got {value}")
+        return value
+
+    return read
 
 
 def seed(text: str) -> int:

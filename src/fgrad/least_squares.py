@@ -1,17 +1,13 @@
 """Where descent on a linear model ends: the least-squares optimum, in closed form."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from fgrad.types import Array, ArrayLike, Params
+from fgrad.types import ApplyFn, ArrayLike, Params
 
 
-def least_squares(
-    apply: Callable[[Params, ArrayLike], Array], params: Params, x: ArrayLike, y: ArrayLike
-) -> Params:
+def least_squares(apply: ApplyFn, params: Params, x: ArrayLike, y: ArrayLike) -> Params:
     r"""Return the parameters that minimise the squared error of a model linear in them.
 
     $$\theta^* = \arg\min_\theta \lVert A\theta - (y - f(0)) \rVert^2,

@@ -1,7 +1,8 @@
 """The figures, drawn with matplotlib (`pip install fgrad[plot]`) and without its global state."""
 
 import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,10 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fgrad.least_squares import least_squares
-
-if TYPE_CHECKING:
-    from fgrad.regression import Apply, Run
-    from fgrad.types import ArrayLike
+from fgrad.types import ApplyFn, ArrayLike
 
 BLUE, ORANGE, GREY = "#0a6ebd", "#d95f02", "#8a8a8a"
 
@@ -40,14 +38,22 @@ def encode(figure: Figure, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def regression(run: "Run", apply: "Apply", x: "ArrayLike", y: "ArrayLike") -> Figure:
+def regression(
+    loss: list[float],
+    path: Mapping[str, ArrayLike],
+    apply: ApplyFn,
+    x: ArrayLike,
+    y: ArrayLike,
+) -> Figure:
     """Draw a regression's loss per step, and its way down the cost to the optimum.
 
     The cost is the mean squared error over all samples. With one parameter it is a parabola; with
-    more, contours over two of them, the others being at their best.
+    more, contours over the first two, the others being at their best.
 
     Args:
-        run: The run.
+        loss: The loss of every step.
+        path: By parameter, its values before every step and after the last, of shape
+            (steps + 1, ...); a value has one element.
         apply: The model, linear in its parameters.
         x: The inputs, as `apply` takes them.
         y: The targets, as `apply` returns them.
@@ -57,37 +63,76 @@ def regression(run: "Run", apply: "Apply", x: "ArrayLike", y: "ArrayLike") -> Fi
 
     Example:
         >>> from fgrad.models import quadratic
-        >>> from fgrad.regression import Run
-        >>> names = ("w1", "w2", "b")
-        >>> params = {name: [1.0, 0.5] for name in names}
-        >>> final = {name: np.float32(0.2) for name in names}
-        >>> run = Run([4.0, 1.0], params, params, final, 0.0, 0.0, None)
+        >>> path = {name: np.array([1.0, 0.5]) for name in ("w1", "w2", "b")}
         >>> x = np.float32([1, 2, 3])
-        >>> [axes.get_title() for axes in regression(run, quadratic.apply, x, 2 * x).axes]
-        ['Loss of every step', 'The way down the cost']
+        >>> [axes.get_title() for axes in regression([4.0], path, quadratic.apply, x, 2 * x).axes]
+        ['Loss of every step', 'The way down the cost (b at its best)']
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _loss_per_step(left, run.loss)
-    names = list(run.final)
-    path = np.array([[*run.params[name], run.final[name].item()] for name in names])
-    path = path[:, np.isfinite(path).all(axis=0)]
-    optimum = least_squares(apply, run.final, x, y)
+    _loss_per_step(left, loss)
+    names = list(path)
+    points = np.stack([np.ravel(path[name]) for name in names])
+    points = points[:, np.isfinite(points).all(axis=0)]
+    params = {name: values[0] for name, values in path.items()}
+    optimum = least_squares(apply, params, x, y)
     best = np.array([optimum[name].item() for name in names])
     # Linear in its parameters, a model is its Jacobian's columns: the cost is a quadratic form.
-    jacobian = jax.jacfwd(lambda params: apply(params, x))(run.final)
+    jacobian = jax.jacfwd(lambda params: apply(params, x))(params)
     columns = np.stack([np.ravel(jacobian[name]) for name in names], axis=1).astype(float)
     residual = columns @ best - np.ravel(y)
     if len(names) == 1:
-        _parabola(right, path, best, columns, residual)
+        _parabola(right, points, best, columns, residual)
         right.set(xlabel=names[0], ylabel="mean squared error", title="The way down the cost")
     else:
-        _contours(right, path, best, columns, residual)
+        _contours(right, points, best, columns, residual)
         at_best = f" ({', '.join(names[2:])} at its best)" if names[2:] else ""
         right.set(xlabel=names[0], ylabel=names[1], title=f"The way down the cost{at_best}")
     right.legend(framealpha=0.9, edgecolor="none")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def sweep(rates: ArrayLike, costs: ArrayLike, edge: float) -> Figure:
+    """Draw the final cost of many runs against their learning rate, and where they diverge.
+
+    Args:
+        rates: The learning rates, increasing, of shape (n,).
+        costs: The cost each run ended at, of shape (n,); infinity or NaN where it diverged.
+        edge: The learning rate from which runs diverge, from theory.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> figure = sweep(np.array([0.1, 0.2, 0.3]), np.array([1e-9, 1e-3, np.inf]), 0.25)
+        >>> figure.axes[0].get_yscale()
+        'log'
+    """
+    rates, costs = np.asarray(rates), np.asarray(costs)
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    floor, ceiling = 1e-14, 1e6  # float32 resolves no cost below, and hides none above
+    axes.plot(rates, np.nan_to_num(costs, nan=np.inf).clip(floor), color=BLUE, linewidth=1.2)
+    axes.axvspan(edge, rates[-1], color=ORANGE, alpha=0.12, linewidth=0)
+    axes.axvline(edge, color=ORANGE, linewidth=1.2)
+    axes.set(xlim=(rates[0], rates[-1]), ylim=(floor / 3, ceiling), yscale="log")
+    axes.annotate(
+        f"diverges from {edge:.4f}",
+        (edge, 1e3),
+        xytext=(-8, 0),
+        textcoords="offset points",
+        ha="right",
+        color=ORANGE,
+    )
+    axes.set(
+        xlabel="learning rate",
+        ylabel="mean squared error after training",
+        title=f"{len(rates):,} runs of gradient descent, one compiled call",
+    )
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
@@ -134,7 +179,9 @@ def _descent(axes: Axes, path: Vector, best: Vector, parameters: int) -> None:
     """Draw a path of points, its ends and the optimum, with their parameters in the legend."""
 
     def label(name: str, point: Vector) -> str:
-        return f"{name}  {', '.join(f'{value:.4f}' for value in point[:parameters])}"
+        return (
+            f"{name}  {', '.join(f'{round(value, 4) + 0.0:.6g}' for value in point[:parameters])}"
+        )
 
     start, end = path[:, 0], path[:, -1]
     axes.plot(*path, ".-", color=BLUE, markersize=4, linewidth=0.8)

@@ -5,9 +5,8 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +22,7 @@ from fgrad.training import (
     init_state,
     make_step,
 )
-from fgrad.types import Array, ArrayLike, LossFn, Metrics, Params
+from fgrad.types import ApplyFn, Array, ArrayLike, LossFn, Metrics, Params
 
 
 def add_options(parser: cli.ArgumentParser, init: str) -> None:
@@ -42,7 +41,13 @@ def add_options(parser: cli.ArgumentParser, init: str) -> None:
     add = parser.add_argument
     add("--x", type=cli.finite, nargs="+", default=[1.0, 2.0, 3.0], help="inputs (1 2 3)")
     add("--y", type=cli.finite, nargs="+", default=[2.0, 4.0, 6.0], help="targets (2 4 6)")
-    add("--epochs", type=cli.count, default=100, metavar="N", help="passes over the data (100)")
+    add(
+        "--epochs",
+        type=cli.at_least(0),
+        default=100,
+        metavar="N",
+        help="passes over the data (100)",
+    )
     add("--lr", type=cli.positive, default=0.01, metavar="R", help="learning rate (0.01)")
     add("--init", type=cli.finite, nargs="+", metavar="P", help=f"start from these: {init}")
     add("--predict", type=cli.number, default=4, metavar="X", help="predict y at X (4)")
@@ -105,12 +110,9 @@ class Run:
     divergence: DivergenceError | None
 
 
-Apply = Callable[[Params, Any], Array]
-
-
 def train(
     args: argparse.Namespace,
-    apply: Apply,
+    apply: ApplyFn,
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,
     params: Mapping[str, ArrayLike],
@@ -200,7 +202,7 @@ def finish(
     args: argparse.Namespace,
     run: Run,
     lines: Iterable[str],
-    apply: Apply,
+    apply: ApplyFn,
     x: ArrayLike,
     y: ArrayLike,
 ) -> None:
@@ -235,14 +237,20 @@ def finish(
     if args.plot:
         from fgrad import plots
 
-        figure = plots.regression(run, apply, x, y)
+        path = {
+            name: np.reshape([*run.params[name], value.item()], (-1, *value.shape))
+            for name, value in run.final.items()
+        }
+        figure = plots.regression(run.loss, path, apply, x, y)
         cli.write_whole(args.plot, plots.encode(figure, args.plot.suffix))
     if run.divergence:
         raise run.divergence
 
 
-def _record(args: argparse.Namespace, run: Run, apply: Apply, x: ArrayLike, y: ArrayLike) -> object:
-    optimum = least_squares(apply, run.final, x, y)
+def _record(
+    args: argparse.Namespace, run: Run, apply: ApplyFn, x: ArrayLike, y: ArrayLike
+) -> object:
+    optimum = least_squares(apply, {n: np.asarray(v, float) for n, v in run.final.items()}, x, y)
     divergence = run.divergence and {
         "epoch": run.divergence.epoch,
         "step": run.divergence.step,

@@ -186,8 +186,8 @@ def _linear_backward(
     def accumulate(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
         return fused_multiply_add(*pair, total), None
 
-    weight_grad, _ = lax.scan(accumulate, jnp.zeros_like(weight), (cotangent, x))
-    return cotangent * weight[0, 0], weight_grad, sum_as_pytorch(cotangent[:, 0])[None]
+    weight_grad, _ = lax.scan(accumulate, jnp.zeros_like(weight[0]), (cotangent, x))
+    return cotangent * weight[0, 0], weight_grad[None], sum_as_pytorch(cotangent[:, 0])[None]
 
 
 linear.defvjp(_linear_forward, _linear_backward)

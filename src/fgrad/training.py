@@ -201,7 +201,8 @@ def fit(
         raise ValueError(f"strict: expected the CPU backend, got {jax.default_backend()!r}")
     run = _compiled_strict if strict else _compiled
     final, history = run(step, state, batches, epochs)
-    if not isinstance(final.step, jax.core.Tracer):
+    leaves = jax.tree.leaves((final, history))
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         check_finite(final, history, batches)
     return final, history
 

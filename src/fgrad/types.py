@@ -23,4 +23,5 @@ Metrics: TypeAlias = Mapping[str, Any]
 Rng: TypeAlias = Generator | Array
 """`fgrad.random.Generator(seed)` for PyTorch's bits, or a `jax.random.key`."""
 
+ApplyFn: TypeAlias = Callable[[Params, Any], Array]
 LossFn: TypeAlias = Callable[[Params, Batch], Array]

@@ -1,0 +1,140 @@
+"""PyTorch's rounding, against exact arithmetic and against what PyTorch recorded."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from fgrad import strict
+
+RECORD = json.loads((Path(__file__).parent / "references" / "linear_module.json").read_text())
+
+# Far from overflow, and from the subnormal numbers that XLA flushes to zero.
+numbers = st.floats(-1e9, 1e9, width=32).filter(lambda value: value == 0 or abs(value) > 1e-9)
+
+
+def nearest_float32(exact: Fraction) -> np.float32:
+    """Round a rational to float32, ties to even, by looking at the candidates around it."""
+    near = np.float32(float(exact))
+    candidates = [
+        np.nextafter(near, np.float32(-np.inf)),
+        near,
+        np.nextafter(near, np.float32(np.inf)),
+    ]
+
+    def distance(value: np.float32) -> tuple[Fraction, int]:
+        return abs(Fraction(float(value)) - exact), int(value.view(np.int32)) & 1
+
+    return min(candidates, key=distance)
+
+
+@given(a=numbers, b=numbers, c=numbers)
+def test_fused_multiply_add_rounds_once(a: float, b: float, c: float) -> None:
+    expected = nearest_float32(Fraction(a) * Fraction(b) + Fraction(c))
+    assume(expected == 0 or abs(expected) > 1e-30)
+    with jax.enable_x64(True):
+        assert strict.fused_multiply_add(*np.float32([a, b, c])) == expected
+
+
+@given(base=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=2))
+def test_power_is_python_s(base: list[float]) -> None:
+    assume(all(value == 0 or abs(value) > 1e-100 for value in base))
+    with jax.enable_x64(True):
+        compiled = jax.jit(lambda x: strict.power(x, 2.0), compiler_options=strict.COMPILER_OPTIONS)
+        assert compiled(np.array(base)).tolist() == [value**2 for value in base]
+
+
+def test_power_differs_from_a_product_where_python_s_does() -> None:
+    values = np.random.default_rng(0).normal(size=20_000)
+    expected = [value**2 for value in values.tolist()]
+    assert (values * values != expected).any(), "the test needs values where the two differ"
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(strict.power(values, 2.0), expected)
+
+
+@given(values=st.lists(st.floats(-1e30, 1e30), min_size=6, max_size=8))
+def test_sum_in_order_is_python_s(values: list[float]) -> None:
+    total = 0.0
+    for value in values:
+        total += value
+    with jax.enable_x64(True):
+        assert strict.sum_in_order(np.array(values)) == total
+
+
+@pytest.mark.parametrize("record", RECORD["sums"], ids=lambda record: f"n={record['length']}")
+def test_sum_as_pytorch_recorded(record: dict[str, float]) -> None:
+    values = (np.arange(record["length"]) * 7919 % 1000).astype(np.float32) / np.float32(1000)
+    assert strict.sum_as_pytorch(values).item() == record["sum"]
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 37, 600, 2100])
+@given(data=st.data())
+def test_sum_as_pytorch_counts_every_number_once(length: int, data: st.DataObject) -> None:
+    values = np.random.default_rng(data.draw(st.integers(0))).integers(-1000, 1000, length)
+    assert float(jax.jit(strict.sum_as_pytorch)(values.astype(np.float32))) == values.sum()
+
+
+def test_sum_as_pytorch_gradient_is_one_everywhere() -> None:
+    np.testing.assert_array_equal(jax.grad(strict.sum_as_pytorch)(jnp.arange(45.0)), np.ones(45))
+
+
+def test_linear_and_its_gradients() -> None:
+    x = np.float32([[1.5], [-0.25], [3.0]])
+    weight, bias = np.float32([[0.5]]), np.float32([-2.0])
+    cotangent = np.float32([[1.0], [2.0], [-1.0]])
+    with jax.enable_x64(True):
+        y, pullback = jax.vjp(strict.linear, x, weight, bias)
+        grads = pullback(cotangent)
+    np.testing.assert_array_equal(y, x * 0.5 - 2)
+    np.testing.assert_array_equal(grads[0], cotangent * 0.5)
+    np.testing.assert_array_equal(grads[1], [[1.5 - 0.5 - 3.0]])
+    np.testing.assert_array_equal(grads[2], [2.0])
+
+
+def test_sgd_rounds_once() -> None:
+    params = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    grads = np.random.default_rng(1).normal(size=1000).astype(np.float32)
+    optimizer = strict.sgd(0.01)
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        updates, _ = optimizer.update(grads, optimizer.init(params))
+        updated = np.asarray(optax.apply_updates(params, updates))
+    rate = Fraction(float(np.float32(-0.01)))
+    exact = [
+        nearest_float32(Fraction(float(p)) + rate * Fraction(float(g)))
+        for p, g in zip(params, grads, strict=True)
+    ]
+    assert updated.dtype == np.float32
+    np.testing.assert_array_equal(updated, exact)
+    assert (updated != params - np.float32(0.01) * grads).any(), "two roundings differ somewhere"
+
+
+def test_needs_x64() -> None:
+    with pytest.raises(ValueError, match=r"^jax_enable_x64: expected True.* got False$"):
+        strict.fused_multiply_add(*np.float32([1, 2, 3]))
+
+
+def test_rounds_after_every_operation() -> None:
+    """Products and sums that a fused multiply-add would round otherwise, in a loop."""
+    a, b, c = np.random.default_rng(2).normal(size=(3, 1000)).astype(np.float32)
+
+    def body(carry: None, row: tuple[jax.Array, ...]) -> tuple[None, jax.Array]:
+        a, b, c = row
+        return carry, a * b + c
+
+    compiled = jax.jit(
+        lambda rows: jax.lax.scan(body, None, rows)[1], compiler_options=strict.COMPILER_OPTIONS
+    )
+    expected = a * b + c
+    np.testing.assert_array_equal(compiled((a, b, c)), expected)
+    fused = [
+        nearest_float32(Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z)))
+        for x, y, z in zip(a, b, c, strict=True)
+    ]
+    assert (expected != fused).any(), "the test needs values where the two differ"
