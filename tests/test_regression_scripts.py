@@ -245,7 +245,7 @@ def test_sweep_finds_the_edge(tmp_path: Path) -> None:
     printed = lines("sweep_learning_rates.py", "--runs", 2000, "--epochs", 60, "--plot", picture)
     words = printed[-1].split()
     found, theory = float(words[2]), float(words[5])
-    # (1 - 2 lr)(1 - 8 lr)(1 - 18 lr) = -1, solved by hand.
-    assert (1 - 2 * theory) * (1 - 8 * theory) * (1 - 18 * theory) == pytest.approx(-1, abs=2e-3)
+    # (1 - 2 lr)(1 - 8 lr)(1 - 18 lr) = 1, the first to leave -1 to 1.
+    assert (1 - 2 * theory) * (1 - 8 * theory) * (1 - 18 * theory) == pytest.approx(1, abs=2e-3)
     assert found == pytest.approx(theory, rel=2e-3)
     assert "diverges from" in picture.read_text()

@@ -258,23 +258,23 @@ def fit_with(**changes: Any) -> object:
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "negative epochs": (
         lambda: fit_with(epochs=-1),
-        r"^epochs: expected 0 or more, got -1$",
+        r"^epochs: expected 0 or more, got -1",
     ),
     "no batches": (
         lambda: fit_with(batches=(X[:0], Y[:0])),
-        r"^batches\[0\]: expected a leading axis of batches and no empty axis, got shape \(0,\)$",
+        r"^batches\[0\]: expected a leading axis of batches and no empty axis, got shape \(0,\)",
     ),
     "no leading axis": (
         lambda: fit_with(batches=(np.float32(1), Y)),
-        r"^batches\[0\]: expected a leading axis .* got shape \(\)$",
+        r"^batches\[0\]: expected a leading axis .* got shape \(\)",
     ),
     "empty batches": (
         lambda: fit_with(batches=()),
-        r"^batches: expected a pytree with at least one array, got an empty one$",
+        r"^batches: expected a pytree with at least one array, got an empty one",
     ),
     "uneven batches": (
         lambda: fit_with(batches=(X, Y[:2])),
-        r"^batches: expected as many in every array, got leading axes \{'\[0\]': 3, '\[1\]': 2\}$",
+        r"^batches: expected as many in every array, got leading axes \{'\[0\]': 3, '\[1\]': 2\}",
     ),
     "no params": (
         lambda: fgrad.init_state({}, optax.sgd(0.01)),

@@ -114,7 +114,8 @@ def sweep(rates: ArrayLike, costs: ArrayLike, edge: float) -> Figure:
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     floor, ceiling = 1e-14, 1e6  # float32 resolves no cost below, and hides none above
-    axes.plot(rates, np.nan_to_num(costs, nan=np.inf).clip(floor), color=BLUE, linewidth=1.2)
+    drawn = np.where(np.isnan(costs), np.inf, costs).clip(floor, 10 * ceiling)
+    axes.plot(rates, drawn, color=BLUE, linewidth=1.2)
     axes.axvspan(edge, rates[-1], color=ORANGE, alpha=0.12, linewidth=0)
     axes.axvline(edge, color=ORANGE, linewidth=1.2)
     axes.set(xlim=(rates[0], rates[-1]), ylim=(floor / 3, ceiling), yscale="log")

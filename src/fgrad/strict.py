@@ -212,11 +212,10 @@ def sgd(learning_rate: float) -> optax.GradientTransformation:
 
     Example:
         >>> import jax, numpy as np
-        >>> params, grads = np.float32(0.9), np.float32(0.7)
         >>> with jax.enable_x64(True):
-        ...     updates, _ = sgd(0.01).update(grads, optax.EmptyState())
-        ...     print(updates.dtype, optax.apply_updates(params, updates))
-        float64 0.89299995
+        ...     updates, _ = sgd(0.01).update({"w": np.float32(0.7)}, optax.EmptyState())
+        >>> print(updates["w"].dtype, updates["w"])
+        float64 -0.006999999724328521
     """
     scale = np.asarray(-learning_rate, np.float32)
 

@@ -180,7 +180,8 @@ def fit(
     Raises:
         ValueError: If `epochs` is negative, `batches` is empty or its arrays disagree on the
             number of batches, or `strict` is asked of another platform than the CPU.
-        DivergenceError: (a ValueError) If the loss or the final parameters are not finite.
+        DivergenceError: (a ValueError) If a loss is not finite or, where none were kept, a final
+            parameter.
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -194,9 +195,6 @@ def fit(
         >>> print(f"{state.params:.5f}", history["loss"].shape)
         2.00000 (100, 3)
     """
-    if operator.index(epochs) < 0:
-        raise ValueError(f"epochs: expected 0 or more, got {epochs}")
-    _check_batches(batches)
     if strict and jax.default_backend() != "cpu":
         raise ValueError(f"strict: expected the CPU backend, got {jax.default_backend()!r}")
     run = _compiled_strict if strict else _compiled
@@ -210,6 +208,11 @@ def fit(
 def _run_epochs(
     step: Step, state: TrainState, batches: Batch, epochs: int
 ) -> tuple[TrainState, Metrics]:
+    # Checked here, while tracing, a run that is compiled already costs no check.
+    if operator.index(epochs) < 0:
+        raise ValueError(f"epochs: expected 0 or more, got {epochs}")
+    _check_batches(batches)
+
     def epoch(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
         return lax.scan(step, state, batches)
 
@@ -265,7 +268,8 @@ def check_finite(state: TrainState, history: Metrics, batches: Batch) -> None:
     if all(np.isfinite(leaf).all() for leaf in watched):
         return
     for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
-        if not (finite := np.isfinite(leaf)).all():
+        inexact = jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+        if inexact and not (finite := np.isfinite(leaf)).all():
             index = tuple(int(i) for i in np.argwhere(~finite)[0])
             raise ValueError(
                 f"batches{jax.tree_util.keystr(path)}: expected finite values, got "
