@@ -1,6 +1,6 @@
 """Record what PyTorch makes of the nn.Linear(1, 1) program, for the tests that run without PyTorch.
 
-Needs PyTorch (`pip install fgrad[parity]`). Writes tests/references/linear_module.json.
+Needs PyTorch (pip install -e ".[parity]"). Writes tests/references/linear_module.json, or FILE.
 """
 
 import json
@@ -61,7 +61,9 @@ def sums() -> list[dict[str, float]]:
 
 def main() -> int:
     """Record everything."""
-    cli.ArgumentParser(description=__doc__).parse()
+    parser = cli.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=cli.output_file(".json"), default=OUTPUT, metavar="FILE")
+    args = parser.parse()
     torch.set_num_threads(1)
     record = {
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
@@ -69,7 +71,7 @@ def main() -> int:
         "runs": [{**run, **train(**run)} for run in RUNS],
         "sums": sums(),
     }
-    cli.write_whole(OUTPUT, (json.dumps(record, indent=1) + "\n").encode())
+    cli.write_whole(args.output, (json.dumps(record, indent=1) + "\n").encode())
     return 0
 
 
