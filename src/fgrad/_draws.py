@@ -36,19 +36,19 @@ def stretch(unit: Floats, low: float, high: float) -> Floats:
     correctly rounded sums" (IEEE Transactions on Computers 57, 2008). It holds for a width above
     1e-270.
     """
+    exact = unit.astype(np.float64, copy=False)
     if unit.dtype == np.float32:
         start, width = float(np.float32(low)), float(np.float32(high) - np.float32(low))
         # The product of two float32 is exact in float64, and so is the sum where that has the bits
         # for all that lies between the product's last one and the ends.
         last = float(np.spacing(np.float32(width))) * 2.0**-24
-        scaled = unit.astype(np.float64) * width
         if start % last == 0 and max(abs(low), abs(high)) < last * 2.0**53:
-            return (scaled + start).astype(np.float32)
-        return _add_to_odd(scaled, start).astype(np.float32)
+            return (exact * width + start).astype(np.float32)
+        return _add_to_odd(exact * width, start).astype(np.float32)
     width = high - low
-    product: Doubles = unit * width
-    unit_head = (unit.view(np.int64) & -(2**27)).view(np.float64)
-    unit_tail = unit - unit_head
+    product = exact * width
+    unit_head = (exact.view(np.int64) & -(2**27)).view(np.float64)
+    unit_tail = exact - unit_head
     mantissa, exponent = math.frexp(width)
     width_head = math.ldexp(round(mantissa * 2.0**26), exponent - 26)
     width_tail = width - width_head
