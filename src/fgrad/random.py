@@ -135,7 +135,7 @@ class Generator:
         result = _empty(shape, dtype)
         if not low <= high:
             raise ValueError(f"low: expected at most high, {high}, got {low}")
-        if not high - low <= np.finfo(result.dtype).max:
+        if not high - low <= float(np.finfo(result.dtype).max):
             raise ValueError(
                 f"high: expected high - low within {result.dtype}, got {low} to {high}"
             )
