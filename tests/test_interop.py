@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +70,9 @@ TREES = st.dictionaries(
 
 @given(params=TREES)
 @settings(max_examples=50, deadline=None)
-def test_nothing_is_lost_on_the_way(params: Params, tmp_path_factory: Any) -> None:
+def test_nothing_is_lost_on_the_way(
+    params: Params, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """There and back through a state_dict and a file, for names and dtypes of all kinds."""
     assert_same(interop.from_state_dict(interop.to_state_dict(params)), params)
     path = tmp_path_factory.getbasetemp() / "params.safetensors"
@@ -96,7 +97,7 @@ def test_without_flattened_the_outputs_differ() -> None:
 
 
 def test_to_nnx_leaves_the_module_alone() -> None:
-    """The copy has the weights, the module's dtypes and its other state; the module keeps its own."""
+    """The copy takes the weights, in the module's dtypes, and draws for itself."""
     module = Net(nnx.Rngs(0))
     before = interop.from_nnx(module)
     copy = interop.to_nnx(_params(), module)

@@ -21,7 +21,6 @@ RUNS = json.loads(str(REFERENCES["runs"]))
 
 def trace(optimizer: optax.GradientTransformation, start: Array, grads: Array) -> Array:
     """Return the parameters after each step."""
-
     step = make_step(lambda params, grad: (params * grad).sum(), optimizer, metrics=("params",))
 
     def step_and_look(state: TrainState, grad: Array) -> tuple[TrainState, Array]:

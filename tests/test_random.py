@@ -88,8 +88,11 @@ def test_randperm_is_the_walk_step_by_step(seed: int, n: int) -> None:
 
 @given(
     unit=st.lists(st.integers(0, 2**53 - 1), min_size=1, max_size=20),
-    width=st.floats(1e-30, 1e30) | st.sampled_from([1.0, 3.0, 1 + 2**-52]),
-    low=st.floats(-1e30, 1e30) | st.floats(-1e-20, 1e-20) | st.sampled_from([1.0, -3.0]),
+    width=st.floats(1e-30, 1e30) | st.floats(0, 1e-300) | st.sampled_from([1.0, 3.0, 1 + 2**-52]),
+    low=st.floats(-1e-300, 1e-300)
+    | st.floats(-1e30, 1e30)
+    | st.floats(-1e-20, 1e-20)
+    | st.sampled_from([1.0, -3.0]),
     shift=st.integers(0, 50),
 )
 @settings(max_examples=300, deadline=None)

@@ -33,8 +33,7 @@ def stretch(unit: Floats, low: float, high: float) -> Floats:
 
     NumPy has no fused multiply-add. Here the product and the sum are kept exact, as two numbers
     each, and rounded at last to one, in the manner of Boldo and Melquiond, "Emulation of FMA and
-    correctly rounded sums" (IEEE Transactions on Computers 57, 2008). It holds for a width above
-    1e-270.
+    correctly rounded sums" (IEEE Transactions on Computers 57, 2008).
     """
     exact = unit.astype(np.float64, copy=False)
     if unit.dtype == np.float32:
@@ -46,6 +45,8 @@ def stretch(unit: Floats, low: float, high: float) -> Floats:
             return (exact * width + start).astype(np.float32)
         return _add_to_odd(exact * width, start).astype(np.float32)
     width = high - low
+    if 0 < width < 1e-270:  # the parts of the product would be too small for float64
+        return np.array([scale_exactly(number, low, width) for number in unit.tolist()])
     product = exact * width
     unit_head = (exact.view(np.int64) & -(2**27)).view(np.float64)
     unit_tail = exact - unit_head
@@ -86,9 +87,9 @@ def normal_pair(u: float, v: float) -> tuple[float, float]:
     return radius * math.cos(angle), radius * math.sin(angle)
 
 
-def scale_exactly(number: float, mean: float, std: float) -> float:
-    """Return `number * std + mean`, rounded once."""
-    return float(Fraction(number) * Fraction(std) + Fraction(mean))
+def scale_exactly(number: float, start: float, width: float) -> float:
+    """Return `number * width + start`, rounded once."""
+    return float(Fraction(number) * Fraction(width) + Fraction(start))
 
 
 def normal_blocks(unit: Floats, mean: float, std: float) -> Floats:

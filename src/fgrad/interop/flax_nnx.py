@@ -70,9 +70,9 @@ def to_nnx(
         ...         return self.fc(x.reshape(x.shape[0], -1))
         >>> params = {"fc": init.linear(Generator(0), 24, 10)}
         >>> x = Generator(1).randn((1, 2, 3, 4))
-        >>> y = x.reshape(1, -1) @ params["fc"]["weight"].T + params["fc"]["bias"]
+        >>> y = params["fc"]["weight"] @ x.ravel() + params["fc"]["bias"]
         >>> head = to_nnx(params, Head(nnx.Rngs(0)), flattened={"fc": (2, 3, 4)})
-        >>> bool(jnp.allclose(head(x.transpose(0, 2, 3, 1)), y, atol=1e-6))
+        >>> bool(jnp.allclose(head(x.transpose(0, 2, 3, 1))[0], y, atol=1e-6))
         True
 
     Source: `flax.nnx.Linear`, `flax.nnx.Conv`.
@@ -89,7 +89,7 @@ def to_nnx(
         (path, variable.replace(_to_flax(found[entries[path].name], entries[path])))
         for path, variable in nnx.to_flat_state(state)
     ]
-    copy: Module = nnx.merge(graph, nnx.from_flat_state(filled), *rest)
+    copy: Module = nnx.merge(graph, nnx.from_flat_state(filled), *rest, copy=True)
     return copy
 
 
