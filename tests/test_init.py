@@ -122,6 +122,7 @@ def test_calculate_gain_is_pytorchs_table() -> None:
         (lambda g: init.normal(g, (1,), 0.0, -1.0), r"std: expected 0 or more, got -1\.0"),
         (lambda g: init.uniform(g, (1,), dtype=np.float16), "dtype: expected float32 or float64"),
         (lambda g: init.linear(g, 1, 1, dtype=np.float64), "dtype: expected jax_enable_x64"),
+        (lambda g: init.normal(g, (1,), dtype=np.float64), "dtype: expected jax_enable_x64"),
         (lambda g: init.xavier_normal(g, (3,)), r"shape: expected two axes or more, got \(3,\)"),
         (lambda g: init.xavier_uniform(g, (3, 2), -1.0), r"gain: expected 0 or more, got -1\.0"),
         (lambda g: init.kaiming_normal(g, (3, 2), mode="fan"), "mode: expected 'fan_in' or"),

@@ -111,16 +111,25 @@ def test_to_nnx_leaves_the_module_alone() -> None:
 
 def test_nothing_is_shared() -> None:
     """Writing to what was given or returned changes nothing on the other side."""
-    given = {"fc.bias": np.ones(2, np.float32)}
+    # JAX takes over memory that is aligned so, unless it is told to copy.
+    memory = np.ones(64, np.float32)
+    start = -memory.ctypes.data % 64 // 4
+    given = {"fc.bias": memory[start : start + 2]}
     params = interop.from_state_dict(given)
     checked = interop.from_state_dict(given, like=params)
     given["fc.bias"][:] = 0
     returned = interop.to_state_dict(params)
     returned["fc.bias"][:] = 7
     assert params["fc"]["bias"].tolist() == checked["fc"]["bias"].tolist() == [1, 1]
-    source = {"a": jnp.ones(1)}
-    interop.to_state_dict(source)
-    assert isinstance(source["a"], jax.Array)
+
+
+def test_names_are_dotted_paths(tmp_path: Path) -> None:
+    """However deep, in the parameters' own order, which the caller's dict keeps."""
+    params = {"b": {"a": {"weight": jnp.ones(1)}}, "a": jnp.ones(2)}
+    assert list(interop.to_state_dict(params)) == ["b.a.weight", "a"]
+    interop.save_safetensors(tmp_path / "x", params)
+    assert isinstance(params["a"], jax.Array)
+    assert interop.from_state_dict({"b.a.weight": np.int8(3)})["b"]["a"]["weight"] == 3
 
 
 def test_like_gives_dtypes_and_empty_parts() -> None:

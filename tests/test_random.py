@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fgrad import _draws
@@ -45,6 +45,14 @@ def test_calls_in_any_order_equal_pytorch(i: int) -> None:
         else:
             np.testing.assert_array_equal(got, want, err_msg=f"{method} {arguments}")
     np.testing.assert_array_equal(rng.get_state(), REFERENCES[f"{i}.state"])
+
+
+def test_states_at_the_edges_are_pytorchs() -> None:
+    """Before the first draw, and when the twister's words have just run out."""
+    rng = Generator(3)
+    np.testing.assert_array_equal(rng.get_state(), REFERENCES["fresh"])
+    rng.rand((624,))
+    np.testing.assert_array_equal(rng.get_state(), REFERENCES["used_up"])
 
 
 @given(seed=SEEDS, before=SIZES, size=SIZES, dtype=DTYPES)
@@ -86,6 +94,8 @@ def test_randperm_is_the_walk_step_by_step(seed: int, n: int) -> None:
     assert Generator(seed).randperm(n).tolist() == walked
 
 
+@example(unit=[1, 2**52 + 1, 2**53 - 1], width=3.3e-290, low=1e-300, shift=0)
+@example(unit=[2**53 - 1], width=2e-310, low=-1e-310, shift=0)
 @given(
     unit=st.lists(st.integers(0, 2**53 - 1), min_size=1, max_size=20),
     width=st.floats(1e-30, 1e30) | st.floats(0, 1e-300) | st.sampled_from([1.0, 3.0, 1 + 2**-52]),

@@ -123,9 +123,8 @@ def shuffled(words: Words) -> npt.NDArray[np.int64]:
     target = step.copy()
     target[:-1] += (words % np.arange(count, 1, -1, dtype=np.uint32)).astype(np.int64)
 
-    moved = np.flatnonzero(target != step)
     put_away = step.copy()
-    put_away[target[moved]] = moved  # of several steps with one target, the last stays
+    put_away[target] = step  # of several steps with one target, the last stays
     while not np.array_equal(further := put_away[put_away], put_away):
         put_away = further
 
