@@ -112,9 +112,9 @@ def test_float64_stretches_with_one_rounding(
     """Against exact fractions."""
     numbers = np.array([(k >> shift) * 2.0 ** (shift - 53) for k in unit])
     high = low + width
-    exact = [Fraction(u) * Fraction(high - low) + Fraction(low) for u in numbers.tolist()]
+    exact = [float(Fraction(u) * Fraction(high - low) + Fraction(low)) for u in numbers.tolist()]
     np.testing.assert_array_equal(
-        _draws.stretch(numbers, low, high), [float(number) for number in exact]
+        _draws.stretch(numbers, low, high), [low if x == high else x for x in exact]
     )
 
 
@@ -135,6 +135,8 @@ def test_float32_stretches_with_one_rounding(
     got = _draws.stretch(numbers, low, high)
     for u, number in zip(numbers.tolist(), got, strict=True):
         exact = Fraction(u) * span + Fraction(low)
+        if number == low and exact > high - abs(float(np.spacing(np.float32(high)))):
+            continue  # it rounds to high, which the interval leaves out
         error = abs(Fraction(float(number)) - exact)
         for towards in (-math.inf, math.inf):
             neighbour = np.nextafter(number, np.float32(towards))
@@ -150,6 +152,15 @@ def test_one_case_where_two_roundings_are_wrong() -> None:
     assert _draws.stretch(unit, low, high)[0] == np.float32(1 + 2.0**-23)
     unit = np.array([2.0**-1 + 2.0**-24], np.float32)
     assert _draws.stretch(unit, low, 2.0)[0] == np.nextafter(np.float32(1.0), np.float32(2.0))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_uniform_leaves_out_the_upper_end(dtype: type[np.floating[Any]]) -> None:
+    """What rounds up to it becomes the lower end."""
+    low, high = 1.0, 1.0 + 2 * float(np.finfo(dtype).eps)
+    got = Generator(0).uniform((1000,), low, high, dtype=dtype)
+    assert set(got.tolist()) == {low, (low + high) / 2}
+    assert 0.4 < (got == low).mean() < 0.6
 
 
 @given(low=st.integers(-(2**63), 2**63 - 1), data=st.data())

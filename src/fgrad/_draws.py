@@ -29,24 +29,38 @@ def unit_doubles(words: Words) -> Doubles:
 
 
 def stretch(unit: Floats, low: float, high: float) -> Floats:
-    """Return `unit * (high - low) + low` in `unit`'s dtype, rounded once as PyTorch's kernel does.
+    """Return `unit * (high - low) + low` in `unit`'s dtype, as PyTorch's kernel does.
 
-    NumPy has no fused multiply-add. Here the product and the sum are kept exact, as two numbers
-    each, and rounded at last to one, in the manner of Boldo and Melquiond, "Emulation of FMA and
-    correctly rounded sums" (IEEE Transactions on Computers 57, 2008).
+    It rounds once; and what it rounds up to `high`, which the interval leaves out, is `low`.
     """
-    exact = unit.astype(np.float64, copy=False)
-    if unit.dtype == np.float32:
-        start, width = float(np.float32(low)), float(np.float32(high) - np.float32(low))
-        # The product of two float32 is exact in float64, and so is the sum where that has the bits
-        # for all that lies between the product's last one and the ends.
-        last = float(np.spacing(np.float32(width))) * 2.0**-24
-        if start % last == 0 and max(abs(low), abs(high)) < last * 2.0**53:
-            return (exact * width + start).astype(np.float32)
-        return _add_to_odd(exact * width, start).astype(np.float32)
-    width = high - low
+    start, stop = unit.dtype.type(low), unit.dtype.type(high)
+    fused = _fused32 if unit.dtype == np.float32 else _fused64
+    result = fused(unit, float(stop - start), float(start))
+    result[result == stop] = start
+    return result
+
+
+# NumPy has no fused multiply-add. Here the product and the sum are kept exact, as two numbers each,
+# and rounded at last to one, in the manner of Boldo and Melquiond, "Emulation of FMA and correctly
+# rounded sums" (IEEE Transactions on Computers 57, 2008).
+
+
+def _fused32(unit: Floats, width: float, low: float) -> Floats:
+    """Return `unit * width + low` of float32, rounded once."""
+    # The product of two float32 is exact in float64, and so is the sum where that has the bits
+    # for all that lies between the product's last one and the ends.
+    product = unit.astype(np.float64) * width
+    last = float(np.spacing(np.float32(width))) * 2.0**-24
+    if low % last == 0 and abs(low) + width < last * 2.0**53:
+        return (product + low).astype(np.float32)
+    return _add_to_odd(product, low).astype(np.float32)
+
+
+def _fused64(unit: Floats, width: float, low: float) -> Floats:
+    """Return `unit * width + low` of float64, rounded once."""
     if 0 < width < 1e-270:  # the parts of the product would be too small for float64
         return np.array([scale_exactly(number, low, width) for number in unit.tolist()])
+    exact = unit.astype(np.float64, copy=False)
     product = exact * width
     unit_head = (exact.view(np.int64) & -(2**27)).view(np.float64)
     unit_tail = exact - unit_head
@@ -123,15 +137,16 @@ def shuffled(words: Words) -> npt.NDArray[np.int64]:
     target = step.copy()
     target[:-1] += (words % np.arange(count, 1, -1, dtype=np.uint32)).astype(np.int64)
 
-    put_away = step.copy()
-    put_away[target] = step  # of several steps with one target, the last stays
-    while not np.array_equal(further := put_away[put_away], put_away):
-        put_away = further
-
     # Steps by target, and by time within one: a neighbour with the same target came just before.
     ordered = np.sort(target << 32 | step)
-    later, earlier = ordered[1:], ordered[:-1]
-    again = np.flatnonzero(later >> 32 == earlier >> 32)
+    place, time = ordered >> 32, ordered & 0xFFFFFFFF
+    again = place[1:] == place[:-1]
+    last = np.append(~again, True)
+
+    put_away = step.copy()
+    put_away[place[last]] = time[last]
+    while not np.array_equal(further := put_away[put_away], put_away):
+        put_away = further
     result = target
-    result[later[again] & 0xFFFFFFFF] = put_away[earlier[again] & 0xFFFFFFFF]
+    result[time[1:][again]] = put_away[time[:-1][again]]
     return result

@@ -91,6 +91,20 @@ def test_any_calls_from_any_seed(
 
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
+@pytest.mark.parametrize("ends", [(2.0, 4), (-2.0, 1), (0.1, 3), (-1e-3, 10), (1.0, 0)])
+def test_intervals_of_a_few_numbers(
+    dtype: type[np.float32 | np.float64], ends: tuple[float, int]
+) -> None:
+    """Where the upper end, which is left out, comes up often."""
+    low = float(dtype(ends[0]))
+    high = float(low + ends[1] * np.spacing(dtype(low)))
+    theirs = torch.Generator().manual_seed(0)
+    want = torch.empty(5000, dtype=DTYPES[dtype]).uniform_(low, max(low, high), generator=theirs)
+    got = Generator(0).uniform((5000,), low, max(low, high), dtype=dtype)
+    np.testing.assert_array_equal(got, want.numpy())
+
+
+@pytest.mark.parametrize("dtype", list(DTYPES))
 def test_millions_of_normals_within_3_ulp(dtype: type[np.float32 | np.float64]) -> None:
     """The table's own promise, over enough numbers to meet the rare cases."""
     got = Generator(11).randn((4_000_001,), dtype=dtype)
