@@ -7,7 +7,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fgrad import cli, init, models, plots, random, regression, strict, training, types
+    from fgrad import (
+        cli,
+        init,
+        interop,
+        models,
+        optim,
+        plots,
+        random,
+        regression,
+        strict,
+        training,
+        types,
+    )
     from fgrad.training import DivergenceError, TrainState, fit, init_state, make_step
 
 __version__ = "0.1.0"
@@ -19,8 +31,10 @@ __all__ = [
     "fit",
     "init",
     "init_state",
+    "interop",
     "make_step",
     "models",
+    "optim",
     "plots",
     "random",
     "regression",

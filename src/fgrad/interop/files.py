@@ -1,0 +1,71 @@
+"""Parameters to and from safetensors files, which PyTorch's world reads as well."""
+
+import os
+import uuid
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from fgrad.interop.state_dict import from_state_dict, to_state_dict
+from fgrad.types import Params
+
+
+def save_safetensors(path: str | os.PathLike[str], params: Params) -> None:
+    """Write `params` to a file, whole or not at all.
+
+    Args:
+        path: Where to; a file that is there is replaced, and stays as it was if anything fails.
+        params: Nested dicts of arrays; their dotted paths are the names in the file.
+
+    Raises:
+        ValueError: If a key is no string, empty, or has a dot in it.
+        OSError: If the file cannot be written.
+
+    Example:
+        >>> import tempfile, jax.numpy as jnp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_safetensors(f"{folder}/line.safetensors", {"weight": jnp.ones((1, 1))})
+        ...     load_safetensors(f"{folder}/line.safetensors")
+        {'weight': Array([[1.]], dtype=float32)}
+
+    Source: `safetensors.torch.save_file`.
+    """
+    data = save(to_state_dict(params))
+    target = Path(path).resolve()
+    # A file of its own until all of it is on the disk.
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_safetensors(path: str | os.PathLike[str], like: Params | None = None) -> Params:
+    """Read parameters from a file.
+
+    Args:
+        path: The file.
+        like: The names, shapes and dtypes to expect, as in `from_state_dict`.
+
+    Returns:
+        Parameters as JAX arrays, nested by the dots in the file's names.
+
+    Raises:
+        ValueError: If the file is no safetensors file, or as `from_state_dict` does.
+        OSError: If the file cannot be read.
+
+    Example:
+        See `save_safetensors`.
+
+    Source: `safetensors.torch.load_file`.
+    """
+    try:
+        flat = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"path: expected a safetensors file, got {path}: {error}") from error
+    return from_state_dict(flat, like)

@@ -1,0 +1,151 @@
+"""Parameters to and from a PyTorch `state_dict`, a flat mapping of names to arrays."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fgrad.types import Params
+
+Shape = tuple[int, ...]
+
+
+def to_state_dict(params: Params) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the entries of `params` by their dotted paths.
+
+    Args:
+        params: Nested dicts of arrays.
+
+    Returns:
+        NumPy arrays, writable copies in the order of `params`. In PyTorch,
+        `net.load_state_dict({name: torch.from_numpy(x) for name, x in state_dict.items()})`.
+
+    Raises:
+        ValueError: If a key is no string, empty, or has a dot in it.
+
+    Example:
+        >>> to_state_dict({"fc": {"bias": np.zeros(2)}})
+        {'fc.bias': array([0., 0.])}
+
+    Source: `torch.nn.Module.state_dict`.
+    """
+    flat: dict[str, np.ndarray[Any, Any]] = {}
+    map_leaves(lambda name, leaf: flat.update({name: np.array(leaf, order="C")}), params)
+    return flat
+
+
+def from_state_dict(state_dict: Mapping[str, Any], like: Params | None = None) -> Params:
+    """Return nested dicts from the entries of a PyTorch `state_dict`.
+
+    Args:
+        state_dict: Dotted names to arrays, or to PyTorch's tensors. Nothing is shared with them.
+        like: Parameters with the names, shapes and dtypes to expect, as a model's `init` returns
+            them or `jax.eval_shape` of it does. As in PyTorch, numbers are converted to
+            these dtypes. Without it the entries are taken as they are.
+
+    Returns:
+        Parameters as JAX arrays.
+
+    Raises:
+        ValueError: If entries are missing, extra or of another shape than in `like`, all of them
+            listed; if an entry is no array or one name is both an entry and the start of
+            another's; or if, without `like`, an entry has 64 bits that JAX is not set to keep.
+
+    Example:
+        >>> from_state_dict({"fc.bias": np.zeros(2, np.float32)})
+        {'fc': {'bias': Array([0., 0.], dtype=float32)}}
+        >>> from_state_dict({"fc.bias": np.zeros(2)}, like={"fc": {"weight": np.zeros((2, 3))}})
+        Traceback (most recent call last):
+          ...
+        ValueError: state_dict: expected the entries of like, got differences
+          missing: fc.weight of shape (2, 3)
+          extra: fc.bias of shape (2,)
+
+    Source: `torch.nn.Module.load_state_dict`.
+    """
+    flat = {name: _to_numpy(name, value) for name, value in state_dict.items()}
+    if like is None:
+        _check_kept(flat)
+        return _nest({name: jnp.array(value) for name, value in flat.items()})
+    expected: dict[str, Shape] = {}
+    map_leaves(lambda name, leaf: expected.update({name: np.shape(leaf)}), like)
+    check_entries("state_dict", flat, expected, "like")
+    return map_leaves(
+        lambda name, leaf: jnp.array(flat[name], dtype=jax.dtypes.result_type(leaf)), like
+    )
+
+
+def map_leaves(function: Callable[[str, Any], Any], params: Params, prefix: str = "") -> Params:
+    """Return nested dicts like `params`, of `function(dotted name, leaf)`."""
+    mapped = {}
+    for key, value in params.items():
+        if not isinstance(key, str) or not key or "." in key:
+            raise ValueError(f"params: expected keys that are names without a dot, got {key!r}")
+        if isinstance(value, Mapping):
+            mapped[key] = map_leaves(function, value, f"{prefix}{key}.")
+        else:
+            mapped[key] = function(prefix + key, value)
+    return mapped
+
+
+def check_entries(
+    argument: str,
+    found: Mapping[str, np.ndarray[Any, Any]],
+    expected: Mapping[str, Shape],
+    source: str,
+) -> None:
+    """Refuse `found` if its names and shapes are not those of `expected`, naming each."""
+    differences = [
+        f"missing: {name} of shape {shape}" for name, shape in expected.items() if name not in found
+    ]
+    for name, value in found.items():
+        if name not in expected:
+            differences.append(f"extra: {name} of shape {value.shape}")
+        elif value.shape != expected[name]:
+            differences.append(f"shape: {name}, expected {expected[name]}, got {value.shape}")
+    if differences:
+        head = f"{argument}: expected the entries of {source}, got differences"
+        raise ValueError("\n  ".join([head, *differences]))
+
+
+def _to_numpy(name: str, value: object) -> np.ndarray[Any, Any]:
+    if hasattr(value, "detach"):  # a PyTorch tensor
+        tensor = value.detach().cpu()
+        # NumPy alone has no bfloat16, so that PyTorch hands none over; JAX has.
+        if str(tensor.dtype) == "torch.bfloat16":
+            return np.asarray(tensor.float()).astype(jnp.bfloat16)
+        return np.asarray(tensor)
+    array = np.asarray(value)
+    if array.dtype.hasobject or array.dtype.kind in "SU":
+        raise ValueError(f"state_dict[{name!r}]: expected an array, got {type(value).__name__}")
+    return array
+
+
+def _check_kept(flat: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    lost = [
+        f"{name} ({value.dtype})"
+        for name, value in flat.items()
+        if jax.dtypes.canonicalize_dtype(value.dtype) != value.dtype
+    ]
+    if lost:
+        raise ValueError(
+            "state_dict: expected jax_enable_x64 or like for entries of 64 bits, got "
+            + ", ".join(lost)
+        )
+
+
+def _nest(flat: Mapping[str, jax.Array]) -> Params:
+    nested: Params = {}
+    for name, value in flat.items():
+        *parents, last = name.split(".")
+        node = nested
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                break
+        if not isinstance(node, dict) or last in node:
+            raise ValueError(f"state_dict: expected {name} to be no part of another entry's name")
+        node[last] = value
+    return nested
