@@ -7,7 +7,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fgrad import cli, init, models, plots, random, regression, strict, training, types
+    from fgrad import (
+        cli,
+        functional,
+        init,
+        models,
+        plots,
+        random,
+        regression,
+        strict,
+        training,
+        types,
+    )
     from fgrad.training import DivergenceError, TrainState, fit, init_state, make_step
 
 __version__ = "0.1.0"
@@ -17,6 +28,7 @@ __all__ = [
     "TrainState",
     "cli",
     "fit",
+    "functional",
     "init",
     "init_state",
     "make_step",
