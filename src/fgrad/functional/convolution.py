@@ -71,7 +71,9 @@ def conv2d(
     batch = input if input.ndim == 4 else input[None]
     output = _convolve(batch, weight, strides, pads, dilations, groups)
     if bias is not None:
-        output = output + bias[None, :, None, None]
+        # Its gradient is a sum over the images: in float32 for the half types.
+        shifted = _checks.widen(output) + _checks.widen(bias)[None, :, None, None]
+        output = shifted.astype(input.dtype)
     return output if input.ndim == 4 else output[0]
 
 

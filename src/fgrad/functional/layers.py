@@ -50,7 +50,9 @@ def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -
         raise ValueError(f"bias: expected None with a weight of one axis, got shape {bias.shape}")
     if bias.shape not in ((), weight.shape[:1]):
         raise ValueError(f"bias: expected shape {weight.shape[:1]} or (), got {bias.shape}")
-    return product + jnp.broadcast_to(bias, product.shape)
+    # Its gradient is a sum over the batch: in float32 for the half types.
+    shifted = _checks.widen(product) + jnp.broadcast_to(_checks.widen(bias), product.shape)
+    return shifted.astype(input.dtype)
 
 
 def flatten(input: ArrayLike, start_dim: int = 0, end_dim: int = -1) -> Array:

@@ -131,9 +131,8 @@ def smooth_l1_loss(
     input, error, _ = _operands(input, target, None)
     if beta == 0:
         return reduced(_absolute(error), reduction).astype(input.dtype)
-    near = jnp.abs(error) < beta
-    square = jnp.square(jnp.where(near, error, 0)) / (2 * beta)
-    losses = jnp.where(near, square, jnp.abs(error) - beta / 2)
+    far, small, large = _split(error, beta)
+    losses = jnp.where(far, large - beta / 2, jnp.square(small) / (2 * beta))
     return reduced(losses, reduction).astype(input.dtype)
 
 
@@ -176,9 +175,8 @@ def huber_loss(
     check_reduction(reduction)
     delta = _checks.number("delta", delta, "above 0", lambda value: value > 0)
     input, error, weight = _operands(input, target, weight)
-    near = jnp.abs(error) < delta
-    square = 0.5 * jnp.square(jnp.where(near, error, 0))
-    losses = jnp.where(near, square, delta * (jnp.abs(error) - delta / 2))
+    far, small, large = _split(error, delta)
+    losses = jnp.where(far, delta * (large - delta / 2), 0.5 * jnp.square(small))
     if weight is not None:
         losses = losses * weight
     return reduced(losses, reduction).astype(input.dtype)
@@ -201,6 +199,15 @@ def _absolute(error: Array) -> Array:
     """Return the absolute value, with PyTorch's derivative of 0 at 0 and at NaN."""
     signed = jnp.where(error > 0, error, -error)
     return jnp.where(jnp.abs(error) > 0, signed, lax.stop_gradient(error))
+
+
+def _split(error: Array, edge: float) -> tuple[Array, Array, Array]:
+    """Return where an error reaches the edge, the others as they are, and these in size.
+
+    Each is 0 where it is not used: else its infinities would reach the other's gradient.
+    """
+    far = jnp.abs(error) >= edge
+    return far, jnp.where(far, 0, error), jnp.where(far, _absolute(error), 0)
 
 
 def _weighted(losses: Array, weight: Array | None, reduction: str) -> Array:
