@@ -67,7 +67,8 @@ def parity(record_property: Callable[[str, object], None]) -> Check:
         with jax.enable_x64(dtype == "float64"):
             actual = _in_jax(name, values, floats, varied, dtype, options)
         assert actual.keys() == expected.keys()
-        rtol, atol = TOLERANCES[dtype]
+        # What was converted is as rough as the rougher type.
+        rtol, atol = max(TOLERANCES[dtype], TOLERANCES[dtype_argument or dtype])
         largest = 0.0
         for key, value in expected.items():
             assert actual[key].shape == value.shape, key
@@ -76,7 +77,7 @@ def parity(record_property: Callable[[str, object], None]) -> Check:
             error = np.abs(actual[key][finite] - value[finite])
             scale = np.maximum(np.abs(value[finite]), 1)
             largest = max(largest, float(np.max(error / scale, initial=0)))
-        record_property("parity", (name, dtype, largest))
+        record_property("parity", (name, dtype_argument or dtype, largest))
 
     return check
 

@@ -58,7 +58,7 @@ def test_regression_loss_at_its_kinks(
 ) -> None:
     """No error, an error of exactly beta or delta, infinite ones, and NaN."""
     edges = np.array([0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 3.0, -3.0])
-    extremes = np.array([INF, -INF, NAN, 1e4, -1e4])
+    extremes = np.array([INF, -INF, NAN, 1e2, -1e2])
     for values in (edges, extremes):
         arrays = {"input": values + 2, "target": np.full(values.shape, 2.0)}
         parity(name, arrays, dtype=dtype, reduction=reduction, **options)

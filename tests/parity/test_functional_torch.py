@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -142,12 +143,24 @@ def test_dropout_multiplies_as_pytorch_does(p: float) -> None:
 def test_signature(name: str) -> None:
     """The same arguments in the same places with the same defaults."""
     ours = inspect.signature(getattr(functional, name)).parameters
-    source = {"max_pool2d": "max_pool2d_with_indices"}.get(name, name)
+    expected = defaults_in_torch(name)
+    defaults = {key: value.default for key, value in ours.items() if key != "key"}
+    assert list(defaults) == list(expected)
+    assert defaults == expected
+
+
+def defaults_in_torch(name: str) -> dict[str, object]:
+    """Return the arguments of PyTorch's function and their defaults, private ones left out."""
+    if name == "max_pool2d":  # PyTorch dispatches on its return_indices
+        name = "max_pool2d_with_indices"
+    theirs = torch.flatten if name == "flatten" else getattr(torch.nn.functional, name)
     try:
-        theirs = inspect.signature(getattr(torch.nn.functional, source, None)).parameters
-    except (TypeError, ValueError):
-        pytest.skip("a builtin of PyTorch's, without a signature")
-    expected = {key: value.default for key, value in theirs.items() if not key.startswith("_")}
-    positions = {key: value.default for key, value in ours.items() if key != "key"}
-    assert list(positions) == list(expected)
-    assert positions == expected
+        signature = inspect.signature(theirs)
+    except ValueError:
+        # A builtin: its signature is the first line of its documentation.
+        found = re.search(rf"^{name}\((.*)\) -> Tensor", theirs.__doc__, re.MULTILINE)
+        assert found is not None
+        signature = inspect.signature(eval(f"lambda {found[1]}: None"))
+    return {
+        key: value.default for key, value in signature.parameters.items() if not key.startswith("_")
+    }
