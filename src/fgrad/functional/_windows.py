@@ -84,7 +84,7 @@ def sliding_windows(
 def _count(
     size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool
 ) -> int:
-    """Return how many windows fit; in ceil mode, also one that starts inside but ends outside."""
+    """Return how many windows fit; in ceil mode, also one for what these leave over."""
     room = size + 2 * padding - dilation * (kernel - 1) - 1
     count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
     if ceil_mode and (count - 1) * stride >= size + padding:

@@ -63,7 +63,8 @@ def max_pool2d(
         stride: $s$, an integer or (vertical, horizontal), at least 1; by default the window's size.
         padding: $p$, an integer or (vertical, horizontal), at most half the window.
         dilation: $d$, an integer or (vertical, horizontal), at least 1.
-        ceil_mode: Whether a last window may end outside the padding, as long as it starts inside.
+        ceil_mode: Whether one more window covers what the others leave over at the end, if it
+            starts inside the image or before.
         return_indices: Whether to return the maxima's places too.
 
     Returns:
@@ -115,7 +116,8 @@ def avg_pool2d(
         kernel_size: The window, an integer or (height, width), at least 1.
         stride: $s$, an integer or (vertical, horizontal), at least 1; by default the window's size.
         padding: $p$, an integer or (vertical, horizontal), at most half the window.
-        ceil_mode: Whether a last window may end outside the padding, as long as it starts inside.
+        ceil_mode: Whether one more window covers what the others leave over at the end, if it
+            starts inside the image or before.
         count_include_pad: Whether $D$ counts the padding, or only what lies in the image.
         divisor_override: $D$, an integer other than 0; by default what the window counts.
 
