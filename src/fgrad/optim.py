@@ -53,7 +53,7 @@ def sgd(
         Two groups: no weight decay on biases, and a schedule for the weights.
 
         >>> groups = {
-        ...     "weights": sgd(optax.cosine_decay_schedule(0.1, 100), weight_decay=5e-4),
+        ...     "weights": sgd(optax.exponential_decay(0.1, 100, 0.5), weight_decay=5e-4),
         ...     "biases": sgd(lr=0.2),
         ... }
         >>> optimizer = optax.partition(groups, {"weight": "weights", "bias": "biases"})
