@@ -123,8 +123,7 @@ class Generator:
             `torch.empty(shape, dtype=dtype).uniform_(low, high)`.
 
         Raises:
-            ValueError: If a size is negative, `dtype` another, `low` above `high`, or `high - low`
-                beyond `dtype`'s largest number.
+            ValueError: If a size is negative, `dtype` another, or `high - low` negative or infinite.
 
         Example:
             >>> Generator(0).uniform((2,), -1.0, 1.0)
@@ -271,16 +270,15 @@ class Generator:
         """Return ones with probability p, and zeros.
 
         Args:
-            p: One probability with a `shape`, or without one a float32 or float64 array of
-                probabilities, one a number.
+            p: A scalar with a `shape`, or without one a float32 or float64 array.
             shape: The shape of the result, for a scalar `p`.
 
         Returns:
             `torch.empty(shape).bernoulli_(p)` in float32, or `torch.bernoulli(p)` in `p`'s dtype.
 
         Raises:
-            ValueError: If a probability is outside [0, 1], `p` is an array and `shape` is given
-                or its dtype another, or a size is negative.
+            ValueError: If a probability is outside [0, 1], an array `p` has another dtype or
+                comes with a `shape`, or a size is negative.
 
         Example:
             >>> Generator(0).bernoulli(0.5, (4,))
