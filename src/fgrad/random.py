@@ -123,7 +123,7 @@ class Generator:
             `torch.empty(shape, dtype=dtype).uniform_(low, high)`.
 
         Raises:
-            ValueError: If a size is negative, `dtype` another, or `high - low` negative or infinite.
+            ValueError: If a size is negative, `dtype` another, or `high - low` negative or inf.
 
         Example:
             >>> Generator(0).uniform((2,), -1.0, 1.0)
