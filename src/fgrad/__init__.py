@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fgrad import (
         cli,
+        graph,
         init,
         interop,
         models,
@@ -29,6 +30,7 @@ __all__ = [
     "TrainState",
     "cli",
     "fit",
+    "graph",
     "init",
     "init_state",
     "interop",
