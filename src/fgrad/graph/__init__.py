@@ -4,7 +4,7 @@ What a lesson on backpropagation draws by hand, drawn from the function itself: 
 its value and its adjoint, each edge with its local derivative.
 """
 
-from fgrad.graph.build import graph
+from fgrad.graph.build import graph, named
 from fgrad.graph.nodes import Edge, Graph, Node
 
-__all__ = ["Edge", "Graph", "Node", "graph"]
+__all__ = ["Edge", "Graph", "Node", "graph", "named"]

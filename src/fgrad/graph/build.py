@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import ClosedJaxpr
 
 from fgrad.graph.fold import Fold
@@ -30,8 +31,7 @@ def graph(fn: Callable[..., Pytree], *args: Pytree, cotangent: Pytree = None) ->
 
     The operations run one at a time, as eager PyTorch runs them, so that in float32 nothing is
     rounded but each operation's own result. Named scopes (`jax.named_scope`) and nested `jax.jit`
-    are one node each until `Graph.open` opens them; `jax.ad_checkpoint.checkpoint_name(v, "name")`
-    names an intermediate value.
+    are one node each until `Graph.open` opens them, and `named` names an intermediate value.
 
     Args:
         fn: A function that JAX can trace, of pytrees of arrays.
@@ -73,6 +73,28 @@ def graph(fn: Callable[..., Pytree], *args: Pytree, cotangent: Pytree = None) ->
         raise ValueError(f"fn: expected a function that JAX can trace, got: {line}") from error
     cotangents = _check_cotangent(cotangent, result)
     return _build(jaxpr, leaves, names, cotangents, frozenset())
+
+
+def named(value: Array, name: str) -> Array:
+    """Return `value`, to be called `name` in a graph.
+
+    It is `jax.ad_checkpoint.checkpoint_name`: wherever else the function runs, nothing changes.
+
+    Args:
+        value: Any array.
+        name: What its node is called.
+
+    Returns:
+        `value`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> line = graph(lambda w, x: named(w * x, "y_hat"), jnp.float32(2), jnp.float32(3))
+        >>> print(line["y_hat"].value)
+        6.0
+    """
+    label: Callable[[Array, str], Array] = checkpoint_name
+    return label(value, name)
 
 
 def _named_leaves(

@@ -14,7 +14,7 @@ Link: TypeAlias = tuple[int, int]
 
 _ORDER_SWEEPS = 12
 _PLACE_SWEEPS = 16
-_LEAF_PULL = 0.1  # a path stays straight while the inputs beside it give way
+_LEAF_PULL = 0.02  # a path stays straight while the inputs beside it give way
 
 
 class Layout(NamedTuple):

@@ -36,7 +36,7 @@ def mermaid(graph: Graph) -> str:
         >>> print(mermaid(graph(lambda x: -x, jnp.float32(1.0))))
         flowchart LR
             n0(["<b>x</b><br/>value 1<br/>adjoint -1"])
-            n1["<b>neg</b><br/>neg(x)<br/>value -1<br/>adjoint 1"]
+            n1["<b>neg</b><br/>value -1<br/>adjoint 1"]
             n0 -- "-1" --> n1
             style n1 stroke-width:3px
     """
@@ -76,7 +76,7 @@ def dot(graph: Graph) -> str:
             node [shape=box, fontname="monospace"]
             edge [fontname="monospace"]
             n0 [label="x\nvalue 1\nadjoint -1", style="rounded,filled", fillcolor="#e8f1fb"]
-            n1 [label="neg\nneg(x)\nvalue -1\nadjoint 1", style="filled", ...penwidth=3]
+            n1 [label="neg\nvalue -1\nadjoint 1", style="filled", ...penwidth=3]
             n0 -> n1 [label="-1"]
         }
     """

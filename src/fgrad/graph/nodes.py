@@ -19,7 +19,7 @@ class Node:
 
     Attributes:
         name: Unique in its graph: an argument's name (`params.w`), the name that
-            `jax.ad_checkpoint.checkpoint_name` gave, else the operation's (`mul`, `mul_2`), with
+            `fgrad.graph.named` gave, else the operation's (`mul`, `mul_2`), with
             the opened scopes around it in front (`conv1/add`).
         kind: `"input"`, `"constant"`, `"operation"` or `"scope"`.
         op: The primitive's name, the scope's, or the kind.

@@ -112,7 +112,11 @@ def captions(node: Node, digits: int = 5) -> tuple[list[str], str, str]:
     """
     about = []
     if node.kind == "operation":
-        about.append(text if len(text := formula(node)) <= _LONGEST else node.op)
+        text = formula(node)
+        if len(text) > _LONGEST or text.startswith(f"{node.op}("):
+            text = node.op  # the arrows say the rest
+        if text not in node.name:
+            about.append(text)
     if any(value.shape != () for value in node.values):
         about.append(type_name(node))
     value, adjoint = summary(node.values, digits), summary(node.adjoints, digits)
