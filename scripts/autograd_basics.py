@@ -7,6 +7,7 @@ Every number is computed as it is printed. PyTorch is used for one line, where i
 Source: the notes 000_2185e7157982b1ca.txt, 001_903078c55586f53f.txt and 004_fdc6d58867d57cfd.txt.
 """
 
+import importlib
 import importlib.util
 import io
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import numpy as np
 from fgrad import cli
 from fgrad.types import Array
 
-_BINS = 20
+_BINS = 16
 
 
 def tensors() -> None:
@@ -172,8 +173,7 @@ def memory() -> None:
     if importlib.util.find_spec("torch") is None:
         print("torch.from_dlpack(jax): PyTorch is not installed, not shown")
         return
-    import torch
-
+    torch = importlib.import_module("torch")
     tensor = torch.from_dlpack(array)
     kind = "shared" if tensor.data_ptr() == view.ctypes.data else "copied"
     print(f"torch.from_dlpack(jax): {kind}; to write to it would change JAX's array")

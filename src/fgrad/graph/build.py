@@ -101,6 +101,8 @@ def _named_leaves(
     fn: Callable[..., Pytree], args: Sequence[Pytree]
 ) -> tuple[list[str], list[Array]]:
     """Return the arrays of the arguments, and what each is called: `x`, `params.w`."""
+    if not callable(fn):
+        raise ValueError(f"fn: expected a function, got {fn!r}")
     try:
         bound = inspect.signature(fn).bind(*args)
     except (TypeError, ValueError) as error:
@@ -113,10 +115,9 @@ def _named_leaves(
     for root, tree in trees.items():
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             name = ".".join([root, *(jax.tree_util.keystr((k,), simple=True) for k in path)])
-            try:
-                leaf = jnp.asarray(leaf)
-            except (TypeError, ValueError):
-                raise ValueError(f"args: {name}: expected an array, got {leaf!r}") from None
+            if not isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float | complex):
+                raise ValueError(f"args: {name}: expected an array, got {leaf!r}")
+            leaf = jnp.asarray(leaf)
             if not jnp.issubdtype(leaf.dtype, jnp.floating):
                 raise ValueError(
                     f"args: {name}: expected floating point, which can be differentiated, got "
@@ -129,6 +130,8 @@ def _named_leaves(
 
 def _check_cotangent(cotangent: Pytree, result: Pytree) -> list[Array]:
     paths = jax.tree_util.tree_leaves_with_path(result)
+    if not paths:
+        raise ValueError(f"fn: expected a result with an array in it, got {result!r}")
     for path, leaf in paths:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             where = jax.tree_util.keystr(path)

@@ -85,7 +85,7 @@ class Fold:
         value = self._trace.values[index]
         if not is_floating(value):
             return None
-        return self._adjoints.get(index, jnp.zeros_like(value))
+        return self._adjoints[index] if index in self._adjoints else jnp.zeros_like(value)
 
     def _add_operation(self, operation: Operation) -> None:
         name = self._trace.labels.get(operation.outputs[0], operation.name)

@@ -60,7 +60,7 @@ def pull_back(trace: Trace, operation: Operation, adjoints: Adjoints) -> Adjoint
         if not is_floating(value):
             cotangents.append(np.zeros(value.shape, jax.dtypes.float0))
             continue
-        adjoint = adjoints.get(index, jnp.zeros_like(value))
+        adjoint = adjoints[index] if index in adjoints else jnp.zeros_like(value)
         if adjoint is None:
             return unknown
         cotangents.append(adjoint)

@@ -7,7 +7,7 @@ from fgrad.graph.nodes import Edge, Graph, Node
 from fgrad.types import Array
 
 _LONGEST = 28  # a formula of more characters does not fit a box
-_SMALL = 4  # a vector of so many numbers is shown as it is, anything larger by its norm
+_SMALL = 4  # an array of so many numbers is shown as it is, a larger one by its norm
 _SIGNS = {
     "add": "+",
     "sub": "\N{MINUS SIGN}",
@@ -58,8 +58,8 @@ def _summary(array: Array, digits: int | None) -> str:
         return "key"
     if array.ndim == 0:
         return number(array, digits)
-    if array.ndim == 1 and array.size <= _SMALL:
-        return f"[{' '.join(number(item, digits) for item in array)}]"
+    if array.size <= _SMALL:
+        return f"[{' '.join(_summary(item, digits) for item in array)}]"
     size = array.astype(jnp.promote_types(array.dtype, jnp.float32))
     return f"norm {number(jnp.linalg.norm(size.ravel()), digits or 6)}"
 

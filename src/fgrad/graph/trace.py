@@ -86,9 +86,6 @@ class Trace:
         self._counts: dict[str, int] = {}
         self._known: dict[int, int] = {}  # the id of a constant: where it stands
         self.inputs = [self._keep(arg) for arg in args]
-        eqns = jaxpr.jaxpr.eqns
-        # A function that is one jit from end to end is not one node.
-        self._whole = eqns[0] if len(eqns) == 1 else None
         self.results = self._run(jaxpr, self.inputs, ())
 
     def _keep(self, value: Array) -> int:
@@ -135,17 +132,20 @@ class Trace:
                 for part in parts[same:]:
                     inner = (*inner, self._fresh(inner, part))
                 stack = parts
-            outputs = self._equation(eqn, [read(atom) for atom in eqn.invars], inner)
+            whole = not scopes and len(jaxpr.eqns) == 1
+            outputs = self._equation(eqn, [read(atom) for atom in eqn.invars], inner, whole=whole)
             env.update(zip(eqn.outvars, outputs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
 
-    def _equation(self, eqn: JaxprEqn, inputs: list[int], scopes: Scopes) -> Sequence[int]:
+    def _equation(
+        self, eqn: JaxprEqn, inputs: list[int], scopes: Scopes, *, whole: bool
+    ) -> Sequence[int]:
         name, params = eqn.primitive.name, eqn.params
         if name == "name":
             self.labels[inputs[0]] = self._fresh(scopes, params["name"])
             return inputs
         if name in _WRAPPERS:
-            if eqn is not self._whole:
+            if not whole:  # a function that is one jit from end to end is not one node
                 scopes = (*scopes, self._fresh(scopes, params.get("name", name)))
             inner = params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
             return self._run(inner, inputs, scopes)
