@@ -114,9 +114,9 @@ def custom_function() -> None:
     print(f"what JAX derives from max:    {derived.tolist()}, the tie at 0 shared")
 
 
-def draws(count: int, seed: int) -> tuple[Array, Array]:
+def draws(key: Array, count: int) -> tuple[Array, Array]:
     """Return numbers as torch.rand and torch.randn distribute them."""
-    uniform, normal = jax.random.split(jax.random.key(seed))
+    uniform, normal = jax.random.split(key)
     return jax.random.uniform(uniform, (count,)), jax.random.normal(normal, (count,))
 
 
@@ -197,15 +197,14 @@ def two_layers() -> None:
 def main() -> int:
     """Print the lesson."""
     parser = cli.ArgumentParser(description="The notes' lesson on tensors and autograd, in JAX.")
-    parser.add_argument("--seed", type=cli.count, default=0, help="of rand and randn (0)")
-    parser.add_argument("--samples", type=cli.count, default=10_000, help="how many (10000)")
+    parser.add_argument(
+        "--samples", type=cli.at_least(1), default=10_000, help="of rand and randn (10000)"
+    )
     parser.add_argument(
         "--output", type=cli.output_file(".png", ".svg"), help="where to save the histogram"
     )
     options = parser.parse()
-    if options.samples < 1:
-        parser.error(f"--samples: expected 1 or more, got {options.samples}")
-    uniform, normal = draws(options.samples, options.seed)
+    uniform, normal = draws(jax.random.key(0), options.samples)
     sections: tuple[tuple[str, Callable[[], None]], ...] = (
         ("Vector, matrix, tensor", tensors),
         ("The derivative of y = sum(x^2 + 4x + 1)", gradient),

@@ -104,7 +104,7 @@ def main() -> int:
             if name in defaults
         )
         parser.add_argument(f"--{name}", type=cli.finite, help=f"a parameter ({owners})")
-    parser.add_argument("--train", type=cli.count, default=0, metavar="N", help="updates (0)")
+    parser.add_argument("--train", type=cli.at_least(0), default=0, metavar="N", help="updates (0)")
     parser.add_argument("--lr", type=cli.positive, default=0.01, help="learning rate (0.01)")
     parser.add_argument(
         "--output",

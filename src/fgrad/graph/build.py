@@ -93,8 +93,7 @@ def named(value: Array, name: str) -> Array:
         >>> print(line["y_hat"].value)
         6.0
     """
-    label: Callable[[Array, str], Array] = checkpoint_name
-    return label(value, name)
+    return checkpoint_name(value, name)
 
 
 def _named_leaves(
