@@ -38,7 +38,7 @@ def test_a_derivation_is_printed_step_by_step() -> None:
 def test_updates_are_those_of_gradient_descent() -> None:
     printed = lines("backprop_graph.py", "--model", "parabola", "--x", 2, "--y", 4, "--train", 5)
     rows = [line.split("  ") for line in printed[-6:]]
-    w1, w2, b = np.float32([1, 1, 1])
+    w1 = w2 = b = np.float32(1)
     x, y, lr = np.float32(2), np.float32(4), np.float32(0.01)
     for k, row in enumerate(rows):
         cells = [cell.strip() for cell in row if cell]
@@ -46,7 +46,9 @@ def test_updates_are_those_of_gradient_descent() -> None:
         slope = 2 * residual
         expected = [w1, w2, b, residual**2, slope * x**2, slope * x, slope]
         assert int(cells[0]) == k
-        np.testing.assert_array_equal(np.float32(cells[1:4] + cells[-4:]), np.float32(expected))
+        np.testing.assert_array_equal(
+            np.asarray(cells[1:4] + cells[-4:], np.float32), np.asarray(expected)
+        )
         w1, w2, b = (p - lr * g for p, g in zip((w1, w2, b), expected[-3:], strict=True))
 
 

@@ -58,9 +58,9 @@ def assert_equal_to_pytorch(drawn: Graph, tensors: dict[str, Any]) -> None:
             ("value", drawn[name].value, tensor.detach()),
             ("adjoint", drawn[name].adjoint, tensor.grad),
         ):
-            ours, theirs = np.asarray(ours), theirs.numpy()
-            assert ours.dtype == theirs.dtype
-            assert ours.tobytes() == theirs.tobytes(), f"{what} of {name}: {ours}, not {theirs}"
+            got, expected = np.asarray(ours), theirs.numpy()
+            assert got.dtype == expected.dtype
+            assert got.tobytes() == expected.tobytes(), f"{what} of {name}: {got}, not {expected}"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -100,4 +100,6 @@ def test_a_cotangent_is_backward_s_argument() -> None:
     out.backward(torch.from_numpy(gradient))
     drawn = graph(lambda x, w: jax.nn.relu(jnp.tanh(x) @ w.T), x, w, cotangent=gradient)
     for name, tensor in (("x", inputs[0]), ("w", inputs[1]), ("dot_general", hidden)):
-        np.testing.assert_allclose(drawn[name].adjoint, tensor.grad, rtol=1.3e-6, atol=1e-5)
+        np.testing.assert_allclose(
+            np.asarray(drawn[name].adjoint), tensor.grad, rtol=1.3e-6, atol=1e-5
+        )

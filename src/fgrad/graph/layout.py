@@ -70,14 +70,17 @@ def layered(sizes: Sequence[float], links: Sequence[Link], *, gap: float) -> Lay
 
 
 def _layers(count: int, links: Sequence[Link]) -> list[int]:
-    """Put every box after those it is linked from, and those without such next to their reader."""
+    """Put every box after those that it is linked from, and late where that stretches nothing."""
     layer_of = [0] * count
+    sources: list[list[int]] = [[] for _ in range(count)]
+    readers: list[list[int]] = [[] for _ in range(count)]
     for source, target in sorted(links, key=lambda link: link[1]):
         layer_of[target] = max(layer_of[target], layer_of[source] + 1)
-    targets = {target for _, target in links}
-    for box in set(range(count)) - targets:
-        readers = [layer_of[target] for source, target in links if source == box]
-        layer_of[box] = min(readers, default=1) - 1
+        sources[target].append(source)
+        readers[source].append(target)
+    for box in reversed(range(count)):
+        if readers[box] and len(sources[box]) <= len(readers[box]):
+            layer_of[box] = min(layer_of[reader] for reader in readers[box]) - 1
     return layer_of
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 
 from fgrad.cli import write_whole
 from fgrad.types import Array
@@ -75,7 +76,7 @@ class Node:
 def _is_finite(array: Array | None) -> bool:
     if array is None or not jnp.issubdtype(array.dtype, jnp.inexact):
         return True
-    return bool(jnp.isfinite(array).all())
+    return bool(np.isfinite(np.asarray(array)).all())  # JAX's would be compiled for every shape
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

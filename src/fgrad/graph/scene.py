@@ -16,7 +16,7 @@ _LINE = 1.35 * FONT_SIZE
 _PADDING = 10.0
 _MARGIN = 16.0
 _GAP = 18.0
-_WIDE = 1280.0  # what a slide or a browser shows without scrolling sideways
+_WIDE = 1600.0  # what a slide still shows at a legible size
 
 INK, MUTED, VALUE, ADJOINT, LOCAL = "#1a1a1a", "#666666", "#0b5cad", "#b3261e", "#8a5300"
 _BAD_STROKE, _BAD_FILL = "#c00000", "#fde0dd"

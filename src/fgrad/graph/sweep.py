@@ -23,7 +23,7 @@ def sweep(
 ) -> Adjoints:
     r"""Return the adjoints of all values that the seeded ones were computed from.
 
-    $$\\bar v_i = \\sum_{j \\text{ reads } i} \\bar v_j \\frac{\\partial v_j}{\\partial v_i}$$
+    $$\bar v_i = \sum_{j \text{ reads } i} \bar v_j \frac{\partial v_j}{\partial v_i}$$
 
     Args:
         trace: The run.

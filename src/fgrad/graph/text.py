@@ -1,10 +1,13 @@
 """A graph's numbers and names as text, and the whole of it as an aligned table."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fgrad.graph.nodes import Edge, Graph, Node
-from fgrad.types import Array
+from fgrad.types import Array, ArrayLike
 
 _LONGEST = 28  # a formula of more characters does not fit a box
 _SMALL = 4  # an array of so many numbers is shown as it is, a larger one by its norm
@@ -22,7 +25,7 @@ _SUPERSCRIPTS = str.maketrans(
 )
 
 
-def number(value: Array, digits: int | None = None) -> str:
+def number(value: ArrayLike, digits: int | None = None) -> str:
     """Return a number as text: to `digits` significant ones, or as many as tell it apart.
 
     Example:
@@ -56,12 +59,17 @@ def summary(arrays: tuple[Array | None, ...], digits: int | None = None) -> str:
 def _summary(array: Array, digits: int | None) -> str:
     if jnp.issubdtype(array.dtype, jax.dtypes.extended):
         return "key"
+    # NumPy's functions: JAX's would be compiled for every shape.
+    return _of_numpy(np.asarray(array), digits)
+
+
+def _of_numpy(array: np.ndarray[Any, Any], digits: int | None) -> str:
     if array.ndim == 0:
         return number(array, digits)
     if array.size <= _SMALL:
-        return f"[{' '.join(_summary(item, digits) for item in array)}]"
-    size = array.astype(jnp.promote_types(array.dtype, jnp.float32))
-    return f"norm {number(jnp.linalg.norm(size.ravel()), digits or 6)}"
+        return f"[{' '.join(_of_numpy(np.asarray(item), digits) for item in array)}]"
+    wide = array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+    return f"norm {np.linalg.norm(wide.ravel()):.{digits or 6}g}"
 
 
 def type_name(node: Node) -> str:
