@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fgrad import cli
-from fgrad.types import Array
+from fgrad.random import Generator
+from fgrad.types import Array, ArrayLike
 
 _BINS = 16
 
@@ -114,13 +115,7 @@ def custom_function() -> None:
     print(f"what JAX derives from max:    {derived.tolist()}, the tie at 0 shared")
 
 
-def draws(key: Array, count: int) -> tuple[Array, Array]:
-    """Return numbers as torch.rand and torch.randn distribute them."""
-    uniform, normal = jax.random.split(key)
-    return jax.random.uniform(uniform, (count,)), jax.random.normal(normal, (count,))
-
-
-def histogram(uniform: Array, normal: Array) -> None:
+def histogram(uniform: ArrayLike, normal: ArrayLike) -> None:
     """Print rand and randn as bars."""
     for name, values in (("rand, uniform on [0, 1)", uniform), ("randn, standard normal", normal)):
         print(
@@ -132,7 +127,7 @@ def histogram(uniform: Array, normal: Array) -> None:
             print(f"{edge:6.1f} {'#' * round(60 * count / counts.max())}".rstrip())
 
 
-def save_histogram(path: Path, uniform: Array, normal: Array) -> None:
+def save_histogram(path: Path, uniform: ArrayLike, normal: ArrayLike) -> None:
     """Draw rand and randn, one above the other."""
     try:
         from matplotlib.figure import Figure
@@ -204,7 +199,8 @@ def main() -> int:
         "--output", type=cli.output_file(".png", ".svg"), help="where to save the histogram"
     )
     options = parser.parse()
-    uniform, normal = draws(jax.random.key(0), options.samples)
+    generator = Generator(0)  # seeded as torch.manual_seed(0) does
+    uniform, normal = generator.rand((options.samples,)), generator.randn((options.samples,))
     sections: tuple[tuple[str, Callable[[], None]], ...] = (
         ("Vector, matrix, tensor", tensors),
         ("The derivative of y = sum(x^2 + 4x + 1)", gradient),

@@ -95,13 +95,14 @@ def _ordered(
         down = sweep % 2 == 0
         neighbours = before if down else after
         layers = [list(layer) for layer in layers]
+        position = {item: i for layer in layers for i, item in enumerate(layer)}
         for layer in layers if down else layers[::-1]:
-            position = {item: i for row in layers for i, item in enumerate(row)}
             means = {
                 item: sum(position[other] for other in near) / len(near) if near else position[item]
                 for item, near in zip(layer, (neighbours[item] for item in layer), strict=True)
             }
             layer.sort(key=means.__getitem__)
+            position.update((item, i) for i, item in enumerate(layer))
         if (crossings := _crossings(layers, after)) < fewest:
             best, fewest = layers, crossings
     return best
