@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fgrad import (
         cli,
         functional,
+        graph,
         init,
         interop,
         models,
@@ -31,6 +32,7 @@ __all__ = [
     "cli",
     "fit",
     "functional",
+    "graph",
     "init",
     "init_state",
     "interop",
