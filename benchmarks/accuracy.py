@@ -42,8 +42,8 @@ take nothing but their default: PyTorch has deprecated them, or JAX's arrays nev
 
 The errors are the largest seen, in the output and in every gradient that PyTorch has, over as many
 calls as are named: $|a - e|$ below 1, $|a - e| / |e|$ above, where $e$ is PyTorch's number.
-Ties, kinks, infinities, NaN and empty batches are among the calls. The half types differ by how often
-they round: fgrad computes in float32 and rounds once, PyTorch after each step.
+Ties, kinks, infinities, NaN and empty batches are among the calls. The half types differ by how
+often they round: fgrad computes in float32 and rounds once, PyTorch after each step.
 
 """
 
