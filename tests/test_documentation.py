@@ -16,10 +16,7 @@ COMMAND = re.compile(r"^(?:\| `)?python (scripts/\w+\.py[^`\n|]*)", re.MULTILINE
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_python_examples(page: Path, tmp_path: Path) -> None:
-    """A page's examples run one after the other, as a reader would run them.
-
-    What they save is saved where it is not in the way.
-    """
+    """A page's examples run one after the other, as a reader would run them."""
     code = "\n".join(PYTHON.findall(page.read_text()))
     command = [sys.executable, "-W", "error", "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

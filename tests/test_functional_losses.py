@@ -185,6 +185,14 @@ def test_ignored_targets(name: str, ignored: int) -> None:
     assert np.isnan(loss(scores, jnp.full(3, ignored), ignore_index=ignored))
 
 
+def test_ignored_targets_are_not_smoothed_either() -> None:
+    """An even share of every class would be a loss."""
+    elements = functional.cross_entropy(
+        SCORES, jnp.array([2, -100, 0]), reduction="none", label_smoothing=0.3
+    )
+    np.testing.assert_array_equal(elements == 0, [False, True, False])
+
+
 @pytest.mark.parametrize("name", ["nll_loss", "cross_entropy"])
 @pytest.mark.parametrize("wrong", [-1, 3, -99])
 def test_class_out_of_range(name: str, wrong: int) -> None:

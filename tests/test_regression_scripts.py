@@ -188,6 +188,7 @@ BAD = {
         "cannot write '/no/such/loss.png': No such file",
     ),
     "folder": (["--json", "/"], "argument --json: expected a file, got the folder '/'"),
+    "device": (["--json", "/dev/null"], "expected a file, got the device '/dev/null'"),
     "suffix": (["--plot", "loss.gif"], "expected a name ending in .png or .svg, got 'loss.gif'"),
     "seed": (["--seed", "1"], "argument --seed: expected --method module, got --method sgd"),
     "big seed": (

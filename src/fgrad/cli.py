@@ -150,8 +150,9 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
             raise argparse.ArgumentTypeError(
                 f"expected a name ending in {' or '.join(suffixes)}, got {text!r}"
             )
-        if path.is_dir():
-            raise argparse.ArgumentTypeError(f"expected a file, got the folder {text!r}")
+        if path.exists() and not path.is_file():
+            kind = "folder" if path.is_dir() else "device"
+            raise argparse.ArgumentTypeError(f"expected a file, got the {kind} {text!r}")
         try:
             tempfile.TemporaryFile(dir=path.parent).close()
         except OSError as error:

@@ -183,13 +183,16 @@ def per_sample_lines(args: argparse.Namespace, run: Run, label: str) -> Iterator
         label: What an epoch's line begins with.
 
     Yields:
-        `\tgrad: X Y GRAD...` a step, and `LABEL EPOCH LOSS` an epoch.
+        `\tgrad: X Y GRAD...` a step, and `LABEL EPOCH LOSS` an epoch; nothing if `args.quiet`.
 
     Example:
         >>> run = Run([1.0], {"w": [-2.0]}, {"w": [1.0]}, {}, 0.0, 0.0, None)
-        >>> list(per_sample_lines(argparse.Namespace(x=[1.0], y=[2.0]), run, "Epoch:"))
+        >>> args = argparse.Namespace(x=[1.0], y=[2.0], quiet=False)
+        >>> list(per_sample_lines(args, run, "Epoch:"))
         ['\tgrad: 1.0 2.0 -2.0', 'Epoch: 0 1.0']
     """
+    if args.quiet:  # it asks for the lines around these
+        return
     samples = list(zip(args.x, args.y, strict=True))
     for step, (loss, *grads) in enumerate(zip(run.loss, *run.grads.values(), strict=True)):
         epoch, sample = divmod(step, len(samples))

@@ -66,7 +66,8 @@ def leaky_relu(input: ArrayLike, negative_slope: float = 0.01, inplace: bool = F
     _checks.not_in_place(inplace)
     input = _checks.floating("input", input)
     slope = _checks.number("negative_slope", negative_slope, "of any size", lambda value: True)
-    return jnp.where(input > 0, input, slope * input)
+    x = _checks.widen(input)
+    return jnp.where(x > 0, x, slope * x).astype(input.dtype)
 
 
 def sigmoid(input: ArrayLike) -> Array:
