@@ -214,15 +214,6 @@ def test_a_notebook_gets_the_svg(drawn: Graph) -> None:
     assert re.match(r'<svg xmlns="[^"]*" viewBox="0 0 \d+ \d+"', drawn._repr_svg_())
 
 
-def test_without_matplotlib_only_a_png_fails(
-    drawn: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    drawn.save(tmp_path / "g.svg")
-    with pytest.raises(ImportError, match=r"expected matplotlib.*fgrad\[plot\]"):
-        drawn.save(tmp_path / "g.png")
-
-
 def test_unknown_formats_are_named(drawn: Graph, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="fmt: expected one of text, mermaid, dot, svg, got 'gif'"):
         drawn.render("gif")
