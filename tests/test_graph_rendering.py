@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
