@@ -129,12 +129,8 @@ def histogram(uniform: ArrayLike, normal: ArrayLike) -> None:
 
 def save_histogram(path: Path, uniform: ArrayLike, normal: ArrayLike) -> None:
     """Draw rand and randn, one above the other."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError(
-            "--output: expected matplotlib, which is not installed: pip install 'fgrad[plot]'"
-        ) from None
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name, values in (("rand: uniform on [0, 1)", uniform), ("randn: standard normal", normal)):

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -212,15 +211,6 @@ def test_a_png_shows_what_the_svg_shows(drawn: Graph, tmp_path: Path) -> None:
 def test_a_notebook_gets_the_svg(drawn: Graph) -> None:
     assert drawn._repr_svg_() == drawn.render("svg")
     assert re.match(r'<svg xmlns="[^"]*" viewBox="0 0 \d+ \d+"', drawn._repr_svg_())
-
-
-def test_without_matplotlib_only_a_png_fails(
-    drawn: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    drawn.save(tmp_path / "g.svg")
-    with pytest.raises(ImportError, match=r"expected matplotlib.*fgrad\[plot\]"):
-        drawn.save(tmp_path / "g.png")
 
 
 def test_unknown_formats_are_named(drawn: Graph, tmp_path: Path) -> None:

@@ -127,17 +127,6 @@ def test_the_lesson_needs_no_pytorch(
     assert "8. Two linear layers" in printed
 
 
-def test_without_matplotlib_the_histogram_fails_in_one_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert run_here(monkeypatch, "--output", str(tmp_path / "h.png")) == 1
-    error = capsys.readouterr().err
-    assert "--output: expected matplotlib" in error
-    assert error.count("\n") == 1
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize(("name", "start"), [("h.png", b"\x89PNG"), ("h.svg", b"<?xml")])
 def test_the_histogram_is_drawn(
     capsys: pytest.CaptureFixture[str],

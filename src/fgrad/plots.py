@@ -1,4 +1,4 @@
-"""The figures, drawn with matplotlib (`pip install fgrad[plot]`) and without its global state."""
+"""The figures, drawn with matplotlib and without its global state."""
 
 import io
 from collections.abc import Mapping

@@ -77,25 +77,18 @@ def png(graph: Graph) -> bytes:
     Returns:
         The file's bytes.
 
-    Raises:
-        ImportError: If matplotlib is not installed.
-
     Example:
         >>> import jax.numpy as jnp
         >>> from fgrad.graph import graph
         >>> png(graph(jnp.sin, jnp.float32(1.0)))[1:4]
         b'PNG'
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-        from matplotlib.path import Path
-    except ImportError:
-        raise ImportError(
-            "png: expected matplotlib, which is not installed: pip install 'fgrad[plot]'; SVG "
-            "needs nothing"
-        ) from None
+    # Loaded here: the other formats do not need it, and it takes a while.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+    from matplotlib.path import Path
+
     page = scene(graph)
     # A point is 1/72 inch, as the page's unit is taken to be.
     figure = Figure(figsize=(page.width / 72, page.height / 72), facecolor="white")

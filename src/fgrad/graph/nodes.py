@@ -207,7 +207,6 @@ class Graph:
 
         Raises:
             ValueError: If it ends in something else.
-            ImportError: If a PNG is asked for and matplotlib is not installed.
             OSError: If the file cannot be written.
 
         Example:
