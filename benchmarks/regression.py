@@ -20,7 +20,7 @@ from measure import duration, in_turns, machine, ratio, table
 from pytorch_linear import X, Y, train, train_many
 
 import fgrad
-from fgrad import cli, strict
+from fgrad import cli, files, strict
 from fgrad.models import linear
 from fgrad.types import Array, Batch, Params
 
@@ -196,9 +196,9 @@ def main() -> int:
     if args.output:
         figures = {title: [header, *rows] for title, (header, rows) in sections.items()}
         record = {"machine": machine(), "tables": figures}
-        cli.write_whole(args.output, text.encode())
+        files.write_whole(args.output, text.encode())
         json_file = args.output.with_suffix(".json")
-        cli.write_whole(json_file, json.dumps(record, indent=1).encode())
+        files.write_whole(json_file, json.dumps(record, indent=1).encode())
     return 0
 
 

@@ -9,7 +9,6 @@ Source: the notes 000_2185e7157982b1ca.txt, 001_903078c55586f53f.txt and 004_fdc
 
 import importlib
 import importlib.util
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fgrad import cli
+from fgrad import cli, files
 from fgrad.random import Generator
 from fgrad.types import Array, ArrayLike
 
@@ -129,7 +128,10 @@ def histogram(uniform: ArrayLike, normal: ArrayLike) -> None:
 
 def save_histogram(path: Path, uniform: ArrayLike, normal: ArrayLike) -> None:
     """Draw rand and randn, one above the other."""
+    # Loaded here: the lesson is printed without it, and it takes a while.
     from matplotlib.figure import Figure
+
+    from fgrad import plots
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
@@ -137,9 +139,7 @@ def save_histogram(path: Path, uniform: ArrayLike, normal: ArrayLike) -> None:
         axes.hist(np.asarray(values), bins=80, range=(-4, 4), density=True, alpha=0.6, label=name)
     axes.set(xlabel="value", ylabel="density")
     axes.legend()
-    file = io.BytesIO()
-    figure.savefig(file, format=path.suffix[1:])
-    cli.write_whole(path, file.getvalue())
+    files.write_whole(path, plots.encode(figure, path.suffix))
 
 
 def memory() -> None:

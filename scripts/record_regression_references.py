@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fgrad import cli
+from fgrad import cli, files
 
 OUTPUT = Path(__file__).parent.parent / "tests" / "references" / "linear_module.json"
 
@@ -71,7 +71,7 @@ def main() -> int:
         "runs": [{**run, **train(**run)} for run in RUNS],
         "sums": sums(),
     }
-    cli.write_whole(args.output, (json.dumps(record, indent=1) + "\n").encode())
+    files.write_whole(args.output, (json.dumps(record, indent=1) + "\n").encode())
     return 0
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fgrad import cli, fit, init_state, make_step, plots
+from fgrad import cli, files, fit, init_state, make_step, plots
 from fgrad.models import linear
 from fgrad.types import Array, Batch, Params
 
@@ -65,7 +65,9 @@ def main() -> int:
     print(f"best learning rate      {rates[best]:.4f}, cost {costs[best]:.3g}")
     print(f"diverges from           {found:.4f} as found, {edge:.4f} by theory")
     if args.plot:
-        cli.write_whole(args.plot, plots.encode(plots.sweep(rates, costs, edge), args.plot.suffix))
+        files.write_whole(
+            args.plot, plots.encode(plots.sweep(rates, costs, edge), args.plot.suffix)
+        )
     return 0
 
 

@@ -162,30 +162,6 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
     return read
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all.
-
-    Args:
-        path: Where; what stands there is replaced.
-        data: The file's content.
-
-    Raises:
-        OSError: If it cannot be written; nothing is left behind then.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_whole(Path(folder) / "a.txt", b"whole")
-        ...     (Path(folder) / "a.txt").read_text()
-        'whole'
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def versions() -> dict[str, str]:
     """Return what the numbers of a run depend on: the versions and the platform.
 

@@ -31,6 +31,7 @@ def encode(figure: Figure, suffix: str) -> bytes:
         >>> encode(Figure(), ".png")[1:4]
         b'PNG'
     """
+    suffix = suffix.lower()
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "fgrad", "svg.fonttype": "none"}):
         metadata = {"Date": None} if suffix == ".svg" else None

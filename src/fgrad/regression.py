@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import optax
 
-from fgrad import cli, strict
+from fgrad import cli, files, strict
 from fgrad.least_squares import least_squares
 from fgrad.training import (
     DivergenceError,
@@ -236,7 +236,7 @@ def finish(
         print(line)
     if args.json:
         text = json.dumps(_record(args, run, apply, x, y), indent=1, allow_nan=False)
-        cli.write_whole(args.json, text.encode())
+        files.write_whole(args.json, text.encode())
     if args.plot:
         from fgrad import plots
 
@@ -245,7 +245,7 @@ def finish(
             for name, value in run.final.items()
         }
         figure = plots.regression(run.loss, path, apply, x, y)
-        cli.write_whole(args.plot, plots.encode(figure, args.plot.suffix))
+        files.write_whole(args.plot, plots.encode(figure, args.plot.suffix))
     if run.divergence:
         raise run.divergence
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 
-from fgrad.cli import write_whole
+from fgrad.files import write_whole
 from fgrad.types import Array
 
 Kind: TypeAlias = Literal["input", "constant", "operation", "scope"]

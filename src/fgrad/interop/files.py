@@ -1,12 +1,11 @@
 """Parameters to and from safetensors files, which PyTorch's world reads as well."""
 
 import os
-import uuid
-from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from fgrad.files import write_whole
 from fgrad.interop.state_dict import from_state_dict, to_state_dict
 from fgrad.types import Params
 
@@ -31,18 +30,7 @@ def save_safetensors(path: str | os.PathLike[str], params: Params) -> None:
 
     Source: `safetensors.torch.save_file`.
     """
-    data = save(to_state_dict(params))
-    target = Path(path).resolve()
-    # A file of its own until all of it is on the disk.
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, save(to_state_dict(params)))
 
 
 def load_safetensors(path: str | os.PathLike[str], like: Params | None = None) -> Params:
