@@ -35,8 +35,10 @@ def divergence_edge(x: Array) -> float:
 def main() -> int:
     """Sweep, print a table, and draw it."""
     parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=cli.at_least(2), default=10_000, metavar="N", help="(10000)")
-    parser.add_argument("--epochs", type=cli.at_least(0), default=10, metavar="N", help="(10)")
+    parser.add_argument(
+        "--runs", type=cli.at_least(2, at_most=10**7), default=10_000, metavar="N", help="(10000)"
+    )
+    parser.add_argument("--epochs", type=cli.at_least(1), default=10, metavar="N", help="(10)")
     parser.add_argument("--plot", type=cli.output_file(".png", ".svg"), metavar="FILE")
     args = parser.parse()
     x = jnp.array([[1.0], [2.0], [3.0]])
@@ -65,9 +67,8 @@ def main() -> int:
     print(f"best learning rate      {rates[best]:.4f}, cost {costs[best]:.3g}")
     print(f"diverges from           {found:.4f} as found, {edge:.4f} by theory")
     if args.plot:
-        files.write_whole(
-            args.plot, plots.encode(plots.sweep(rates, costs, edge), args.plot.suffix)
-        )
+        figure = plots.sweep(rates, costs, edge)
+        files.write_whole(args.plot, plots.encode(figure, args.plot.suffix))
     return 0
 
 

@@ -178,6 +178,15 @@ BAD = {
     "inf": (["--x", "-inf", "1", "2"], "argument --x: expected a finite number"),
     "beyond float32": (["--x", "1e39", "1", "2"], "argument --x: expected a finite number"),
     "negative epochs": (["--epochs", "-1"], "argument --epochs: expected 0 or more, got -1"),
+    "too many epochs": (
+        ["--epochs", "3000000000"],
+        "--epochs: expected at most 2147483647",
+    ),
+    "one file": (
+        ["--plot", "a.svg", "--json", "./a.svg"],
+        "--plot: expected another file",
+    ),
+    "long name": (["--json", "a" * 300], "cannot write 'aaaa"),
     "half an epoch": (["--epochs", "1.5"], "argument --epochs: expected an integer, got '1.5'"),
     "lr 0": (["--lr", "0"], "argument --lr: expected a number above 0, got '0'"),
     "negative lr": (["--lr", "-0.1"], "argument --lr: expected a number above 0, got '-0.1'"),
@@ -224,8 +233,40 @@ def test_divergence(tmp_path: Path) -> None:
     record = json.loads(path.read_text())
     assert record["divergence"]["epoch"] == 3
     assert record["divergence"]["step"] == 2
+    assert record["prediction"]["after"] is None
     assert len(record["loss"]) == 3 * 3 + 2
     assert record["grads"]["weight"][-1] == float(printed[-1].split()[-1])
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("train_linear.py", ["--lr", 10]),
+        ("train_linear.py", ["--lr", 10, "--method", "gd", "--epochs", 1000]),
+        ("train_linear.py", ["--lr", 10, "--method", "module"]),
+        ("train_linear.py", ["--x", "1e30", "--y", "1e38", "--epochs", 2]),
+        ("train_linear.py", ["--lr", "1e38", "--x", 3, "--y", 6, "--epochs", 1]),
+        ("train_quadratic.py", ["--lr", "1e38", "--x", 3, "--y", 6, "--epochs", 1]),
+        ("train_quadratic.py", ["--lr", "1e-30", "--x", "1e15", 2, "--y", 1, 2]),
+    ],
+)
+def test_divergence_keeps_record_and_picture(
+    script: str, options: list[object], tmp_path: Path
+) -> None:
+    picture, path = tmp_path / "run.png", tmp_path / "run.json"
+    result = run(script, *options, "--plot", picture, "--json", path)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1), result.stderr
+    assert "expected finite values" in result.stderr
+    assert "nan" not in result.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    record = json.loads(path.read_text())
+    assert len(record["loss"]) == len(next(iter(record["params"].values())))
+
+
+def test_gd_diverges_as_plain_python_does() -> None:
+    printed = run("train_linear.py", "--method", "gd", "--lr", 10, "--epochs", 500).stdout
+    plain = python_floats([1.0, 2.0, 3.0], [2.0, 4.0, 6.0], 79, 10.0, 1.0)
+    assert printed.splitlines() == plain[: len(printed.splitlines())]
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

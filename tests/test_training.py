@@ -224,6 +224,15 @@ def test_divergence_without_losses() -> None:
     assert raised.value.epoch is None
 
 
+def test_divergence_in_the_last_update() -> None:
+    optimizer = optax.sgd(3e38)
+    step = fgrad.make_step(squared_error, optimizer)
+    state = fgrad.init_state(np.float32(1.0), optimizer)
+    with pytest.raises(fgrad.DivergenceError, match=r"^params: expected finite") as raised:
+        fgrad.fit(step, state, (X[2:], Y[2:]), epochs=1)
+    assert np.isfinite(raised.value.history["loss"]).all()
+
+
 def test_divergence_is_returned_where_values_are_traced() -> None:
     optimizer = optax.sgd(10.0)
     step = fgrad.make_step(squared_error, optimizer)
@@ -258,7 +267,23 @@ def fit_with(**changes: Any) -> object:
 REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "negative epochs": (
         lambda: fit_with(epochs=-1),
-        r"^epochs: expected 0 or more, got -1",
+        r"^epochs: expected 0 to 2\*\*31 - 1, got -1$",
+    ),
+    "too many epochs": (
+        lambda: fit_with(epochs=10**20),
+        r"^epochs: expected 0 to 2\*\*31 - 1, got 1000000",
+    ),
+    "half an epoch": (
+        lambda: fit_with(epochs=1.5),
+        r"^epochs: expected an integer, got 1\.5$",
+    ),
+    "step without a dict": (
+        lambda: fit_with(step=lambda state, batch: (state, ())),
+        r"^step: expected it to return a state and a dict of metrics, .* got \(\)",
+    ),
+    "step with a vector loss": (
+        lambda: fit_with(step=lambda state, batch: (state, {"loss": jnp.ones(2)})),
+        r"^step: .* a 'loss' among them a scalar, got \{'loss': \(1, 3, 2\)\}",
     ),
     "no batches": (
         lambda: fit_with(batches=(X[:0], Y[:0])),
@@ -299,11 +324,6 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 def test_refusals(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_epochs_must_be_an_integer() -> None:
-    with pytest.raises(TypeError, match="float"):
-        fit_with(epochs=1.5)
 
 
 def test_descent_reaches_the_least_squares_optimum() -> None:

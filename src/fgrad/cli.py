@@ -102,8 +102,8 @@ def whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"expected an integer, got {text.strip()!r}") from None
 
 
-def at_least(minimum: int) -> Callable[[str], int]:
-    """Return a reader of integers of `minimum` or more.
+def at_least(minimum: int, *, at_most: int = 2**31 - 1) -> Callable[[str], int]:
+    """Return a reader of integers of `minimum` or more, as far as they fit int32.
 
     Example:
         >>> at_least(1)("100")
@@ -113,6 +113,8 @@ def at_least(minimum: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if (value := whole(text)) < minimum:
             raise argparse.ArgumentTypeError(f"expected {minimum} or more, got {value}")
+        if value > at_most:
+            raise argparse.ArgumentTypeError(f"expected at most {at_most}, got {value}")
         return value
 
     return read
@@ -150,10 +152,10 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
             raise argparse.ArgumentTypeError(
                 f"expected a name ending in {' or '.join(suffixes)}, got {text!r}"
             )
-        if path.exists() and not path.is_file():
-            kind = "folder" if path.is_dir() else "device"
-            raise argparse.ArgumentTypeError(f"expected a file, got the {kind} {text!r}")
         try:
+            if path.exists() and not path.is_file():
+                kind = "folder" if path.is_dir() else "device"
+                raise argparse.ArgumentTypeError(f"expected a file, got the {kind} {text!r}")
             tempfile.TemporaryFile(dir=path.parent).close()
         except OSError as error:
             raise argparse.ArgumentTypeError(f"cannot write {text!r}: {error.strerror}") from None
@@ -196,7 +198,8 @@ def run(main: Callable[[], int]) -> NoReturn:
     program = Path(sys.argv[0]).name
     try:
         code = main()
-        sys.stdout.flush()
+        if sys.stdout:  # not closed by the caller
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader, say `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1

@@ -74,7 +74,7 @@ def regression(
     _loss_per_step(left, loss)
     names = list(path)
     points = np.stack([np.ravel(path[name]) for name in names])
-    points = points[:, np.isfinite(points).all(axis=0)]
+    points = points[:, (np.abs(points) < 1e100).all(axis=0)]  # their squares are finite
     params = {name: values[0] for name, values in path.items()}
     optimum = least_squares(apply, params, x, y)
     best = np.array([optimum[name].item() for name in names])
@@ -141,7 +141,7 @@ def sweep(rates: ArrayLike, costs: ArrayLike, edge: float) -> Figure:
 def _loss_per_step(axes: Axes, loss: list[float]) -> None:
     steps = np.arange(1, len(loss) + 1)
     values = np.array(loss)
-    shown = values > 0
+    shown = (values > 0) & (values < 1e200)  # what a logarithmic axis can show
     axes.plot(steps[shown], values[shown], color=BLUE, linewidth=1)
     axes.set(yscale="log", xlabel="step", ylabel="loss", title="Loss of every step")
     axes.grid(alpha=0.25)
@@ -172,8 +172,10 @@ def _contours(axes: Axes, path: Vector, best: Vector, columns: Vector, residual:
     across, up = (np.linspace(b - r, b + r, 200) for b, r in zip(best, reach, strict=True))
     offsets = np.stack(np.meshgrid(across - best[0], up - best[1]), axis=-1)
     cost = np.square(offsets @ pair.T + residual).mean(axis=-1)
-    levels = np.geomspace(cost.min() + cost.max() * 1e-5, cost.max(), 14)
-    axes.contour(across, up, cost, levels=levels, colors=GREY, linewidths=0.7)
+    lowest, highest = cost.min() + cost.max() * 1e-5, cost.max()
+    if lowest < highest:  # else the other parameters explain everything
+        levels = np.geomspace(lowest, highest, 14)
+        axes.contour(across, up, cost, levels=levels, colors=GREY, linewidths=0.7)
     _descent(axes, path, best, 2)
 
 

@@ -83,6 +83,8 @@ def check_options(parser: cli.ArgumentParser, args: argparse.Namespace, paramete
         parser.error(
             f"argument --y: expected as many numbers as --x, {len(args.x)}, got {len(args.y)}"
         )
+    if args.json and args.plot and args.json.resolve() == args.plot.resolve():
+        parser.error(f"argument --plot: expected another file than --json, got '{args.plot}'")
     if args.init is not None and len(args.init) != parameters:
         parser.error(f"argument --init: expected {parameters} numbers, got {len(args.init)}")
 
@@ -95,7 +97,7 @@ class Run:
         loss: The loss of every step.
         grads: By parameter, its gradient in every step.
         params: By parameter, its value at every step, before the update.
-        final: The parameters after the last step.
+        final: The parameters after the last of these steps.
         before: The model at `--predict` before the first step.
         after: The same after the last.
         divergence: What ended the run early, or None.
@@ -163,11 +165,15 @@ def train(
     def by_step(tree: Params) -> dict[str, list[float]]:
         return {name: np.ravel(tree[name])[:steps].tolist() for name in params}
 
+    reached = {name: np.asarray(final.params[name]) for name in params}
+    if steps < finite.size:  # what the steps after that one made of the parameters is noise
+        epoch_and_step = np.unravel_index(steps, history["loss"].shape)
+        reached = {name: np.asarray(history["params"][name][epoch_and_step]) for name in params}
     return Run(
         loss=np.ravel(history["loss"])[:steps].tolist(),
         grads=by_step(history["grads"]),
         params=by_step(history["params"]),
-        final={name: np.asarray(final.params[name]) for name in params},
+        final=reached,
         before=before.item(),
         after=after.item(),
         divergence=divergence,
@@ -269,7 +275,10 @@ def _record(
             "params": run.params,
             "final": run.final,
             "least_squares": optimum,
-            "prediction": {"before": run.before, "after": run.after},
+            "prediction": {
+                "before": run.before,
+                "after": None if run.divergence else run.after,
+            },
             "divergence": divergence,
         }
     )

@@ -1,7 +1,7 @@
 """One pure training step, and whole runs of it as one compiled scan."""
 
 import operator
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -35,8 +35,8 @@ class DivergenceError(ValueError):
     """A run that left the finite numbers.
 
     Attributes:
-        epoch: Epoch of the first loss that is not finite, counted from 0; None if the run kept no
-            losses.
+        epoch: Epoch of the first loss that is not finite, counted from 0; None if the losses that
+            were kept are finite, and the parameters after them are not.
         step: Its step within that epoch, counted from 0, or None.
         state: The final `TrainState`.
         history: The whole run's history; what comes after `epoch`, `step` means nothing.
@@ -178,10 +178,10 @@ def fit(
         `(epochs, batches)`.
 
     Raises:
-        ValueError: If `epochs` is negative, `batches` is empty or its arrays disagree on the
-            number of batches, or `strict` is asked of another platform than the CPU.
-        DivergenceError: (a ValueError) If a loss is not finite or, where none were kept, a final
-            parameter.
+        ValueError: If `epochs` is no integer from 0 to 2^31 - 1, `batches` is empty or its arrays
+            disagree on the number of batches, `step` returns something else, or `strict` is asked
+            of another platform than the CPU.
+        DivergenceError: (a ValueError) If a loss or a final parameter is not finite.
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -195,28 +195,39 @@ def fit(
         >>> print(f"{state.params:.5f}", history["loss"].shape)
         2.00000 (100, 3)
     """
+    try:
+        epochs = operator.index(epochs)
+    except TypeError:
+        raise ValueError(f"epochs: expected an integer, got {epochs!r}") from None
+    if not 0 <= epochs < 2**31:
+        raise ValueError(f"epochs: expected 0 to 2**31 - 1, got {epochs}")
     if strict and jax.default_backend() != "cpu":
         raise ValueError(f"strict: expected the CPU backend, got {jax.default_backend()!r}")
     run = _compiled_strict if strict else _compiled
-    final, history = run(step, state, batches, epochs)
-    leaves = jax.tree.leaves((final, history))
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    final, history, finite = run(step, state, batches, epochs)
+    if not isinstance(finite, jax.core.Tracer) and not finite:
         check_finite(final, history, batches)
     return final, history
 
 
 def _run_epochs(
     step: Step, state: TrainState, batches: Batch, epochs: int
-) -> tuple[TrainState, Metrics]:
+) -> tuple[TrainState, Metrics, Array]:
+    """Return the final state, the history, and whether losses and parameters are finite."""
     # Checked here, while tracing, a run that is compiled already costs no check.
-    if operator.index(epochs) < 0:
-        raise ValueError(f"epochs: expected 0 or more, got {epochs}")
     _check_batches(batches)
 
     def epoch(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
         return lax.scan(step, state, batches)
 
-    return lax.scan(epoch, state, length=epochs)
+    final, history = lax.scan(epoch, state, length=epochs)
+    if not isinstance(history, Mapping) or jnp.ndim(history.get("loss", 0.0)) not in (0, 2):
+        raise ValueError(
+            "step: expected it to return a state and a dict of metrics, a 'loss' among them a "
+            f"scalar, got {jax.tree.map(jnp.shape, history)} over all epochs and batches"
+        )
+    watched = jax.tree.leaves((history.get("loss", ()), final.params))
+    return final, history, jnp.array([jnp.isfinite(leaf).all() for leaf in watched]).all()
 
 
 _compiled = jax.jit(_run_epochs, static_argnums=(0, 3))
@@ -247,12 +258,12 @@ def check_finite(state: TrainState, history: Metrics, batches: Batch) -> None:
 
     Args:
         state: The state after the run.
-        history: The run's history. Its losses are looked at or, where it kept none, the parameters.
+        history: The run's history, of which the losses are looked at.
         batches: What the run was given, to tell bad data from divergence.
 
     Raises:
         ValueError: If the data are not finite.
-        DivergenceError: (a ValueError) If the losses are not, though the data are.
+        DivergenceError: (a ValueError) If a loss or a parameter is not, though the data are.
 
     Example:
         >>> import optax
@@ -264,8 +275,7 @@ def check_finite(state: TrainState, history: Metrics, batches: Batch) -> None:
         0 1
     """
     losses = np.asarray(history.get("loss", ()))
-    watched = [losses] if losses.size else jax.tree.leaves(state.params)
-    if all(np.isfinite(leaf).all() for leaf in watched):
+    if all(np.isfinite(leaf).all() for leaf in [losses, *jax.tree.leaves(state.params)]):
         return
     for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
         inexact = jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
@@ -276,8 +286,8 @@ def check_finite(state: TrainState, history: Metrics, batches: Batch) -> None:
                 f"{np.asarray(leaf)[index]} at index {index}"
             )
     epoch = step = None
-    message = "params: expected finite values after the run, got others"
-    if losses.size:
+    message = "params: expected finite values after the last step, got others"
+    if not np.isfinite(losses).all():
         epoch, step = (int(i) for i in np.argwhere(~np.isfinite(losses))[0])
         message = (
             f"loss: expected finite values, got {losses[epoch, step]} at epoch {epoch}, step {step}"
