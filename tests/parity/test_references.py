@@ -3,17 +3,38 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from programs import lines
 
 pytest.importorskip("torch")
+TOLERANCES = {"float64": (1e-12, 1e-12), "float32": (1.3e-6, 1e-5)}
 REFERENCES = Path(__file__).parent.parent / "references"
 
 
-def test_linear_module(tmp_path: Path) -> None:
-    output = tmp_path / "linear_module.json"
-    lines("record_regression_references.py", "--output", output)
-    recorded = json.loads((REFERENCES / "linear_module.json").read_text())
-    again = json.loads(output.read_text())
-    for key in ("epochs", "runs", "sums"):
-        assert again[key] == recorded[key]
+@pytest.fixture(scope="module")
+def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Record everything once more."""
+    folder = tmp_path_factory.mktemp("references")
+    lines("record_references.py", "--output", folder)
+    return folder
+
+
+RECORDED = sorted([*REFERENCES.glob("*.npz"), *REFERENCES.glob("*.json")])
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name)
+def test_recorded_again(path: Path, again: Path) -> None:
+    other = again / path.name
+    if path.suffix == ".json":
+        old, new = (json.loads(file.read_text()) for file in (path, other))
+        old.pop("versions")
+        new.pop("versions")
+        assert new == old
+        return
+    with np.load(path) as old_file, np.load(other) as new_file:
+        assert set(new_file) == set(old_file)
+        for name in set(old_file) - {"versions", "index"}:
+            # Another processor's kernels may round otherwise.
+            rtol, atol = TOLERANCES.get(str(old_file[name].dtype), (0, 0))
+            np.testing.assert_allclose(new_file[name], old_file[name], rtol, atol, err_msg=name)

@@ -1,7 +1,4 @@
-"""Record what PyTorch makes of the nn.Linear(1, 1) program, for the tests that run without PyTorch.
-
-Needs PyTorch (pip install -e ".[parity]"). Writes tests/references/linear_module.json, or FILE.
-"""
+"""What PyTorch makes of the nn.Linear(1, 1) program, and the order of its sums."""
 
 import json
 import platform
@@ -9,10 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from fgrad import cli, files
-
-OUTPUT = Path(__file__).parent.parent / "tests" / "references" / "linear_module.json"
 
 # Seeds of every kind that torch.manual_seed takes; data of the notes and of other sizes.
 RUNS: list[dict[str, Any]] = [
@@ -59,21 +52,13 @@ def sums() -> list[dict[str, float]]:
     ]
 
 
-def main() -> int:
-    """Record everything."""
-    parser = cli.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=cli.output_file(".json"), default=OUTPUT, metavar="FILE")
-    args = parser.parse()
+def record(folder: Path) -> None:
+    """Write linear_module.json."""
     torch.set_num_threads(1)
-    record = {
+    recorded = {
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "epochs": EPOCHS,
         "runs": [{**run, **train(**run)} for run in RUNS],
         "sums": sums(),
     }
-    files.write_whole(args.output, (json.dumps(record, indent=1) + "\n").encode())
-    return 0
-
-
-if __name__ == "__main__":
-    cli.run(main)
+    (folder / "linear_module.json").write_text(json.dumps(recorded, indent=1) + "\n")

@@ -1,9 +1,4 @@
-"""Run PyTorch and write what the default tests of random, init, optim and interop compare with.
-
-Needs PyTorch (`pip install fgrad[parity]`). Run again, it writes the same bytes:
-
-    python scripts/record_random_references.py
-"""
+"""What PyTorch draws from a seed, initialises, steps to and stores."""
 
 import itertools
 import json
@@ -16,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-REFERENCES = Path(__file__).parents[1] / "tests" / "references"
 VERSIONS = f"PyTorch {torch.__version__}, NumPy {np.__version__}, {platform.machine()}"
 SEEDS = (0, 1, -1, -(2**63), 2**63, 2**64 - 1)
 SIZES = (0, 1, 2, 3, 15, 16, 17, 37, 624, 700)
@@ -48,18 +42,16 @@ LAYERS: dict[str, Callable[..., torch.nn.Module]] = {
 }
 
 
-def main() -> None:
-    """Write one file a module."""
+def record(folder: Path) -> None:
+    """Write one file a module: random.npz, init.npz, optim.npz and interop.npz."""
     for name, arrays in (
         ("random", record_random()),
         ("init", record_init()),
         ("optim", record_optim()),
         ("interop", record_interop()),
     ):
-        path = REFERENCES / f"{name}.npz"
-        path.parent.mkdir(exist_ok=True)
+        path = folder / f"{name}.npz"
         np.savez_compressed(path, allow_pickle=False, versions=np.array(VERSIONS), **arrays)
-        print(f"{path.name}: {len(arrays)} arrays, {path.stat().st_size:,} bytes ({VERSIONS})")
 
 
 def record_random() -> dict[str, np.ndarray[Any, Any]]:
@@ -194,7 +186,3 @@ def record_interop() -> dict[str, np.ndarray[Any, Any]]:
         for name, value in module.state_dict().items()
     }
     return {**state_dict, "x": x.numpy(), "y": y.numpy()}
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,1 @@
+"""What PyTorch computes, a module a subject: `record(folder)` writes its files."""
