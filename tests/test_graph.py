@@ -242,6 +242,18 @@ def test_a_network_is_drawn_in_time(network: Graph) -> None:
     assert time.perf_counter() - start < 5
 
 
+def test_a_long_loop_is_drawn_in_time() -> None:
+    def loop(x: Array, w: Array) -> Array:
+        last, all_steps = lax.scan(lambda c, _: (jnp.tanh(c * w) + x, c * 2), x, length=60)
+        return last + all_steps.sum()
+
+    traced = graph(loop, ONE, TWO).open()
+    assert len(traced.nodes) > 240
+    start = time.perf_counter()
+    traced.render("svg")
+    assert time.perf_counter() - start < 5
+
+
 def test_a_whole_jit_is_gone_through() -> None:
     assert [n.op for n in graph(jax.jit(lambda x: jnp.sin(x) * 2), ONE).nodes] == [
         "input",
