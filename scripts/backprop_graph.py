@@ -6,7 +6,7 @@ The line y_hat = w x + b and the parabola y_hat = w1 x^2 + w2 x + b, both with t
     python scripts/backprop_graph.py --model line --output docs/images/backprop_line.svg
     python scripts/backprop_graph.py --model parabola --output docs/images/backprop_parabola.svg
 
-and with `--train 10` ten updates follow.
+and with `--train 10` ten updates follow. The exit code is 1 if they leave the finite numbers.
 
 Source: the note 004_fdc6d58867d57cfd.txt.
 """
@@ -39,6 +39,13 @@ MODELS: Mapping[str, tuple[Callable[..., Array], dict[str, float]]] = {
     "parabola": (parabola, {"w1": 1.0, "w2": 1.0, "b": 1.0}),
 }
 
+ROLES = {
+    "w": "the slope w",
+    "b": "the intercept b",
+    "w1": "the coefficient w1 of x^2",
+    "w2": "the coefficient w2 of x",
+}
+
 
 def derive(loss: Callable[..., Array], point: Mapping[str, Array]) -> Graph:
     """Return the graph of a loss at a point, which gives its arguments in order."""
@@ -66,8 +73,11 @@ def train(
     *,
     updates: int,
     lr: float,
-) -> str:
-    """Return every value and gradient as a table, an update a line: p <- p - lr d loss / d p."""
+) -> tuple[str, int | None]:
+    """Return every value and gradient as a table, an update a line: p <- p - lr d loss / d p.
+
+    Where they leave the finite numbers it ends, and the update is returned with it, else None.
+    """
     rows: list[list[str]] = []
     for update in range(updates + 1):
         derivation = derive(loss, {**params, **sample})
@@ -78,38 +88,53 @@ def train(
         grads = [str(derivation[name].adjoint) for name in params]
         rows.append([str(update), *(str(node.value) for node in shown), *grads])
         if any(node.bad for node in derivation.nodes):
-            raise ValueError(
-                f"--train: expected finite values, got others at update {update}: try a smaller "
-                "--lr"
-            )
+            return aligned(rows), update
         params = {
             node.name: node.value - lr * node.adjoint
             for node in derivation.nodes
             if node.name in params and node.adjoint is not None
         }
-    return aligned(rows)
+    return aligned(rows), None
 
 
 def main() -> int:
     """Draw and print one derivation."""
-    parser = cli.ArgumentParser(description="Backpropagation by hand, as a picture.")
-    parser.add_argument("--model", choices=sorted(MODELS), default="line")
-    parser.add_argument("--x", type=cli.finite, default=1.0, help="the sample's input (1)")
-    parser.add_argument("--y", type=cli.finite, default=2.0, help="the sample's target (2)")
+    parser = cli.ArgumentParser(
+        description="Backpropagation by hand, as a picture: the loss (y_hat - y)^2 at one sample."
+    )
+    parser.add_argument(
+        "--model",
+        choices=sorted(MODELS),
+        default="line",
+        help="y_hat = w x + b, or y_hat = w1 x^2 + w2 x + b (default: line)",
+    )
+    parser.add_argument("--x", type=cli.finite, default=1.0, help="the sample's input (default: 1)")
+    parser.add_argument(
+        "--y", type=cli.finite, default=2.0, help="the target, what y_hat should be (default: 2)"
+    )
     names = dict.fromkeys(name for _, defaults in MODELS.values() for name in defaults)
     for name in names:
         owners = ", ".join(
-            f"{model} {defaults[name]:g}"
+            f"{defaults[name]:g} for the {model}"
             for model, (_, defaults) in MODELS.items()
             if name in defaults
         )
-        parser.add_argument(f"--{name}", type=cli.finite, help=f"a parameter ({owners})")
-    parser.add_argument("--train", type=cli.at_least(0), default=0, metavar="N", help="updates (0)")
-    parser.add_argument("--lr", type=cli.positive, default=0.01, help="learning rate (0.01)")
+        parser.add_argument(f"--{name}", type=cli.finite, help=f"{ROLES[name]} (default: {owners})")
+    parser.add_argument(
+        "--train",
+        type=cli.at_least(0),
+        default=0,
+        metavar="N",
+        help="how many updates of the parameters to make, each p - lr d loss / d p (default: 0)",
+    )
+    parser.add_argument(
+        "--lr", type=cli.positive, default=0.01, help="the updates' learning rate (default: 0.01)"
+    )
     parser.add_argument(
         "--output",
         type=cli.output_file(".svg", ".png", ".mmd", ".dot", ".txt"),
-        help="where to save the graph; the name's ending says how",
+        help="where to save the graph: a name ending in .svg or .png for a picture, .mmd for "
+        "Mermaid, .dot for Graphviz, or .txt for the table (default: nowhere)",
     )
     options = parser.parse()
     loss, defaults = MODELS[options.model]
@@ -129,8 +154,11 @@ def main() -> int:
         derivation.save(options.output)
         print(f"\nSaved {options.output}")
     if options.train:
-        table = train(loss, params, sample, updates=options.train, lr=options.lr)
-        print(f"\n{options.train} updates at lr {options.lr:g}\n\n{table}")
+        table, diverged = train(loss, params, sample, updates=options.train, lr=options.lr)
+        print(f"\n{options.train} updates at lr {options.lr:g}\n\n{table}", flush=True)
+        if diverged is not None:
+            message = f"expected finite values, got others at update {diverged}: try a smaller --lr"
+            parser.exit(1, f"{parser.prog}: error: --train: {message}\n")
     return 0
 
 

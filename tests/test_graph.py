@@ -176,6 +176,65 @@ def test_a_function_with_its_own_rule_is_one_operation() -> None:
     assert traced["x"].adjoint == 6
 
 
+def with_rule(rule: Callable[[None, Array], Any]) -> Callable[[Array], Array]:
+    """Return a function with a `custom_vjp` rule of its own."""
+    sine = jax.custom_vjp(lambda x: jnp.sin(x))
+    sine.defvjp(lambda x: (jnp.sin(x), None), rule)
+    return lambda x: named(sine(x), "sine") * 2
+
+
+def refused(_: None, g: Array) -> tuple[Array]:
+    raise ValueError("no such luck")
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (refused, "no such luck"),
+        (lambda _, g: (g, g), "Custom VJP bwd rule must produce .* structure"),
+        (lambda _, g: (jnp.ones(3),), "Custom VJP bwd rule must produce .* shapes do not match"),
+    ],
+    ids=["raises", "structure", "shape"],
+)
+def test_a_rule_that_fails_is_named(rule: Callable[[None, Array], Any], message: str) -> None:
+    named_so = rf"^fn: sine: expected a derivative rule that works, got: {message}"
+    with pytest.raises(ValueError, match=named_so) as raised:
+        graph(with_rule(rule), ONE)
+    assert raised.value.__cause__ is not None
+
+
+def multiplied(x: Array) -> Array:
+    """Return a window's products, which JAX has no derivative of."""
+    return lax.reduce_window(x * jnp.ones(2), 1.0, lax.mul, (2,), (1,), "VALID")[0]
+
+
+def called_back(x: Array) -> Array:
+    """Return what the host does with `x`."""
+    return jax.pure_callback(np.asarray, jax.ShapeDtypeStruct((), jnp.float32), x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: lax.while_loop(lambda v: v < 10, lambda v: v * v, jax.nn.relu(x)),
+        multiplied,
+        called_back,
+        lambda x: lax.betainc(x, x, jnp.float32(0.5)),
+        lambda x: lax.nextafter(x, ONE),
+    ],
+    ids=["while", "window", "callback", "betainc", "nextafter"],
+)
+def test_what_jax_has_no_way_back_through_leaves_no_adjoint(
+    function: Callable[[Array], Array],
+) -> None:
+    assert graph(function, TWO)["x"].adjoint is None
+
+
+def test_what_the_function_raises_passes_as_it_is() -> None:
+    with pytest.raises(KeyError, match="bias"):
+        graph(lambda x: x * {"weight": 2.0}["bias"], ONE)
+
+
 def layers(params: Params, x: Array) -> Array:
     """Run LeNet's kinds of layers, each in a scope of its name."""
     with jax.named_scope("conv1"):
@@ -239,6 +298,18 @@ def test_scopes_open_one_at_a_time_and_all_at_once(network: Graph) -> None:
 def test_a_network_is_drawn_in_time(network: Graph) -> None:
     start = time.perf_counter()
     network.open().render("svg")
+    assert time.perf_counter() - start < 5
+
+
+def test_a_long_loop_is_drawn_in_time() -> None:
+    def loop(x: Array, w: Array) -> Array:
+        last, all_steps = lax.scan(lambda c, _: (jnp.tanh(c * w) + x, c * 2), x, length=60)
+        return last + all_steps.sum()
+
+    traced = graph(loop, ONE, TWO).open()
+    assert len(traced.nodes) > 240
+    start = time.perf_counter()
+    traced.render("svg")
     assert time.perf_counter() - start < 5
 
 
@@ -320,6 +391,10 @@ X23 = np.ones((2, 3), np.float32)
         (lambda x: x * 2, (X23,), None, r"cotangent: expected one for .* of shape \(2, 3\)"),
         (lambda x: x * 2, (X23,), X23[0], r"cotangent: expected .* \(2, 3\), got \(3,\)"),
         (tree, (X23,), X23, r"cotangent: expected the result's structure"),
+        (lambda x: x, (ONE,), 1j, r"cotangent: expected floating point, .* got complex128"),
+        (lambda x: x, (ONE,), 1, r"cotangent: expected floating point, .* got int64"),
+        (lambda x: x, (ONE,), "a", r"cotangent: expected floating point, .* got <U1"),
+        (tree, (X23,), {"a": X23 > 0}, r"cotangent\['a'\]: expected floating .* got bool"),
         (tree, (X23,), {"a": ONE}, r"cotangent\['a'\]: expected .* \(2, 3\), got \(\)"),
     ],
 )

@@ -62,7 +62,6 @@ def test_updates_are_those_of_gradient_descent() -> None:
         (["--lr", 0], "argument --lr: expected a number above 0"),
         (["--output", "figure.gif"], "argument --output: expected a name ending in .svg or"),
         (["--output", "nowhere/figure.svg"], "argument --output: cannot write"),
-        (["--x", 50, "--train", 50], "--train: expected finite values, got others at update 11"),
     ],
 )
 def test_what_a_derivation_refuses(args: list[object], message: str) -> None:
@@ -70,6 +69,35 @@ def test_what_a_derivation_refuses(args: list[object], message: str) -> None:
     assert result.returncode == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_updates_that_diverge_are_printed_up_to_there() -> None:
+    result = run("backprop_graph.py", "--x", 50, "--train", 50)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "backprop_graph.py: error: --train: expected finite values, got others at update 11: "
+        "try a smaller --lr\n"
+    )
+    table = result.stdout.splitlines()[-13:]
+    assert [line.split()[0] for line in table] == ["update", *map(str, range(12))]
+    assert not any("inf" in line for line in table[:-1])
+    assert "inf" in table[-1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "--x X the sample's input (default: 1)",
+        "--y Y the target, what y_hat should be (default: 2)",
+        "--w W the slope w (default: 1 for the line)",
+        "--b B the intercept b (default: 2 for the line, 1 for the parabola)",
+        "--w1 W1 the coefficient w1 of x^2 (default: 1 for the parabola)",
+        "--w2 W2 the coefficient w2 of x (default: 1 for the parabola)",
+        ".svg or .png for a picture, .mmd for Mermaid, .dot for Graphviz, or .txt for the table",
+    ],
+)
+def test_the_help_says_what_each_option_is(text: str) -> None:
+    assert text in " ".join(" ".join(lines("backprop_graph.py", "--help")).split())
 
 
 @pytest.fixture(scope="module")

@@ -38,14 +38,17 @@ def graph(fn: Callable[..., Pytree], *args: Pytree, cotangent: Pytree = None) ->
         *args: Its arguments, all of them floating point: each is differentiated, as in `jax.vjp`.
             What is not to be, such as integer labels, `fn` can close over.
         cotangent: Where the result is not one scalar, the derivative to start from, structured as
-            the result: what PyTorch's `out.backward(gradient)` takes. One by default.
+            the result and floating point: what PyTorch's `out.backward(gradient)` takes. One by
+            default.
 
     Returns:
         The `Graph`.
 
     Raises:
-        ValueError: If JAX cannot trace `fn`; an argument or the result is not floating point; or
-            `cotangent` is missing, not structured as the result, or of another shape.
+        ValueError: If JAX cannot trace `fn`, or use a derivative rule of its own; an argument, the
+            result or `cotangent` is not floating point; or `cotangent` is missing, not structured
+            as the result, or of another shape.
+        Exception: What else `fn` or a rule of its own raises, as it is.
 
     Example:
         >>> import jax.numpy as jnp
@@ -150,6 +153,11 @@ def _check_cotangent(cotangent: Pytree, result: Pytree) -> list[Array]:
             raise ValueError(
                 f"cotangent{jax.tree_util.keystr(path)}: expected the result's shape, {leaf.shape},"
                 f" got {np.shape(given)}"
+            )
+        if not jnp.issubdtype(dtype := np.asarray(given).dtype, jnp.floating):
+            raise ValueError(
+                f"cotangent{jax.tree_util.keystr(path)}: expected floating point, as the result is,"
+                f" got {dtype}"
             )
     return [
         jnp.asarray(given, leaf.dtype)

@@ -143,7 +143,8 @@ class Graph:
             A new graph.
 
         Raises:
-            ValueError: If there is no such node, or it cannot be opened.
+            ValueError: If there is no such node, it cannot be opened, or a derivative rule inside
+                it fails.
 
         Example:
             >>> import jax, jax.numpy as jnp

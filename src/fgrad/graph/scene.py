@@ -195,17 +195,16 @@ def _label(edge: Edge) -> str:
 def _label_on(curve: Curve, label: str, others: list[Box]) -> tuple[Box, Text]:
     """Place a label on its curve, where it covers nothing if there is such a place."""
     width, height = len(label) * _CHARACTER + 4, _LINE
-    spots = [
-        _bezier(curve.points[start : start + 4], t)
-        for t in (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
-        for start in range(len(curve.points) - 4, -1, -6)
-    ]
-    boxes = [
-        Box(x - width / 2, y - height / 2, width, height, "#ffffff", "none", 0.0, 3.0)
-        for x, y in spots
-    ]
-    free = [box for box in boxes if not any(_overlap(box, other) for other in others)]
-    box = (free or boxes)[0]
+
+    def box_at(t: float, start: int) -> Box:
+        x, y = _bezier(curve.points[start : start + 4], t)
+        return Box(x - width / 2, y - height / 2, width, height, "#ffffff", "none", 0.0, 3.0)
+
+    starts = range(len(curve.points) - 4, -1, -6)
+    spots = itertools.product((0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8), starts)
+    boxes = itertools.starmap(box_at, spots)  # one at a time: the first ones are mostly free
+    free = (box for box in boxes if not any(_overlap(box, other) for other in others))
+    box = next(free, None) or box_at(0.5, starts[0])
     return box, Text(box.x + width / 2, box.y + height / 2, label, LOCAL)
 
 

@@ -1,5 +1,6 @@
 """The way back: the derivative of the result with respect to every value of a run."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -11,6 +12,13 @@ from fgrad.types import Array, ArrayLike
 
 Adjoints = dict[int, Array | None]
 """Adjoints by where the value stands in the trace; None is one that JAX cannot give."""
+
+# What JAX's ValueErrors say where there is no way back. Its other rules that are missing raise
+# NotImplementedError, and so may a rule of the user's that has no way back.
+_NO_WAY_BACK = re.compile(
+    "Reverse-mode differentiation does not work|do not support JVP|cannot be differentiated"
+    "|not support reverse-mode|gradient with respect to .* not supported"
+)
 
 
 def is_floating(value: Array) -> bool:
@@ -32,6 +40,9 @@ def sweep(
 
     Returns:
         The adjoints that the sweep came to; where it did not come, they are zero.
+
+    Raises:
+        ValueError: If an operation's own derivative rule fails.
     """
     adjoints: Adjoints = dict(seeds)
     for operation in reversed(operations):
@@ -47,7 +58,11 @@ def sweep(
 
 
 def pull_back(trace: Trace, operation: Operation, adjoints: Adjoints) -> Adjoints:
-    """Return what one operation passes back, by operand, given its outputs' adjoints."""
+    """Return what one operation passes back, by operand, given its outputs' adjoints.
+
+    Raises:
+        ValueError: If the operation's own derivative rule fails.
+    """
     operands = [
         i
         for i, index in enumerate(operation.inputs)
@@ -74,5 +89,13 @@ def pull_back(trace: Trace, operation: Operation, adjoints: Adjoints) -> Adjoint
     try:
         _, vjp = jax.vjp(of_operands, *(args[i] for i in operands))
         return dict(zip(operands, vjp(cotangents), strict=True))
-    except (NotImplementedError, ValueError):  # JAX has no reverse rule, as for `while`
+    except NotImplementedError:
         return unknown
+    except (TypeError, ValueError, jax.errors.JAXIndexError) as error:
+        if _NO_WAY_BACK.search(str(error)):
+            return unknown
+        name = trace.labels.get(operation.outputs[0], operation.name)
+        line = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"fn: {name}: expected a derivative rule that works, got: {line}"
+        ) from error
