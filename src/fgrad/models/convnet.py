@@ -18,7 +18,7 @@ SHAPES: layers.Shapes = {
 
 
 def init(rng: Rng, *, dtype: npt.DTypeLike = np.float32) -> dict[str, dict[str, Array]]:
-    """Return the parameters of a new network: 6,456,994 numbers.
+    """Return the parameters of a new network: 6,456,942 numbers.
 
     Args:
         rng: A `fgrad.random.Generator` for PyTorch's bits, or a `jax.random.key`.

@@ -75,7 +75,7 @@ def check(params: Params, x: ArrayLike, shapes: Shapes, features: tuple[int, ...
           ...
         ValueError: params: expected fc1.bias of shape (2,), got (3,)
     """
-    expected = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         expected |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
     found = {
