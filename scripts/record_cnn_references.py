@@ -18,7 +18,7 @@ from fgrad import cli
 OUTPUT = Path(__file__).parent.parent / "tests" / "references" / "cnn.json"
 STEPS = 100
 
-# A seed, and torch.optim.SGD's arguments; small rates, because a loss that has shrunk to 1e-4 is the
+# A seed, and torch.optim.SGD's arguments; rates are small, because a loss shrunk to 1e-4 is the
 # difference of numbers of order one, and has no more than three digits in float32.
 RUNS: list[tuple[int, dict[str, Any]]] = [
     (0, {"lr": 0.01}),
@@ -63,7 +63,7 @@ def train(net: str, seed: int, options: dict[str, Any], dtype: str) -> dict[str,
         loss.backward()
         optimizer.step()
     torch.set_default_dtype(torch.float32)
-    norms = {name: value.norm().item() for name, value in model.state_dict().items()}
+    norms = {name: value.double().norm().item() for name, value in model.state_dict().items()}
     run = {"net": net, "seed": seed, "dtype": dtype, "options": options}
     return {**run, "loss": losses, "norms": norms}
 

@@ -35,7 +35,7 @@ def test_the_notes_programs(recorded: dict[str, Any], net: str, tmp_path: Path) 
         if key == "gradient_norms":
             assert list(record[key]) == list(value)
             assert list(record[key].values()) == pytest.approx(list(value.values()), rel=1e-5)
-            assert all(f"{norm:.4g}" in printed for norm in record[key].values())
+            assert all(f"{norm:.6g}" in printed for norm in record[key].values())
         else:
             np.testing.assert_allclose(record[key], value, rtol=1.3e-6, atol=1e-5)
     if net == "convnet":
