@@ -76,7 +76,7 @@ def notes(seed: int) -> dict[str, Any]:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     before = model(x)
     loss = nn.functional.l1_loss(before, target)
-    loss.backward()
+    torch.autograd.backward(loss)
     optimizer.step()
     after = model(x)
     losses = [loss.item(), nn.functional.l1_loss(after, target).item()]
