@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fgrad import (
+        counting,
         files,
         functional,
         graph,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         training,
         types,
     )
+    from fgrad.counting import summary
     from fgrad.training import DivergenceError, TrainState, fit, init_state, make_step
 
 __version__ = "0.1.0"
@@ -29,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DivergenceError",
     "TrainState",
+    "counting",
     "files",
     "fit",
     "functional",
@@ -43,16 +46,25 @@ __all__ = [
     "plots",
     "random",
     "strict",
+    "summary",
     "training",
     "types",
 ]
 
-_FROM_TRAINING = {"DivergenceError", "TrainState", "fit", "init_state", "make_step"}
+# The names that are not submodules, and the submodule where each is.
+_HOMES = {
+    "DivergenceError": "training",
+    "TrainState": "training",
+    "fit": "training",
+    "init_state": "training",
+    "make_step": "training",
+    "summary": "counting",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name in _FROM_TRAINING:
-        return getattr(importlib.import_module("fgrad.training"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"fgrad.{_HOMES[name]}"), name)
     if name in __all__:
         return importlib.import_module(f"fgrad.{name}")
     raise AttributeError(f"module 'fgrad' has no attribute {name!r}")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from programs import lines
@@ -30,7 +31,10 @@ def test_recorded_again(path: Path, again: Path) -> None:
         old, new = (json.loads(file.read_text()) for file in (path, other))
         old.pop("versions")
         new.pop("versions")
-        assert new == old
+        assert jax.tree.structure(new) == jax.tree.structure(old)
+        # A hundred steps of a network in float32 are as far from another processor's.
+        tolerance = 1e-4 if path.name == "cnn.json" else 0.0
+        assert jax.tree.leaves(new) == pytest.approx(jax.tree.leaves(old), rel=tolerance)
         return
     with np.load(path) as old_file, np.load(other) as new_file:
         assert set(new_file) == set(old_file)

@@ -207,7 +207,9 @@ def _max_along(windows: Windows, axis: int, arrays: tuple[Array, ...]) -> tuple[
     """Return the maxima of the first array along an axis, and the others where these are."""
     axis %= arrays[0].ndim
     positions = windows.positions()
-    inside = _on_axis((positions >= 0) & (positions < windows.size), axis, arrays[0].ndim)
+    table = (positions >= 0) & (positions < windows.size)
+    # Where there is nothing to mask, the masks are numbers instead of arrays in the program.
+    inside = table[0] if table.all() else _on_axis(table, axis, arrays[0].ndim)
     taps = zip(*(windows.taps(values, axis) for values in arrays), strict=True)
     best = next(taps)
     best = (jnp.where(inside[0], best[0], -jnp.inf), *best[1:])

@@ -15,7 +15,7 @@ Scopes: TypeAlias = tuple[str, ...]
 """The names of the scopes around an operation, outermost first; each holds those before it."""
 
 # The primitives that only wrap a jaxpr.
-_WRAPPERS = ("jit", "closed_call", "core_call", "checkpoint", "remat2")
+WRAPPERS = ("jit", "closed_call", "core_call", "checkpoint", "remat2")
 # Those that have a derivative rule of their own in place of the jaxpr's.
 _RULES = ("custom_jvp_call", "custom_vjp_call")
 
@@ -124,7 +124,7 @@ class Trace:
         inner = scopes  # ...and the scopes that it stands for
         for eqn in jaxpr.eqns:
             if eqn.primitive.name != "name":  # a label neither enters nor leaves a scope
-                parts = _named_scopes(eqn)
+                parts = named_scopes(eqn)
                 same = 0
                 while same < min(len(parts), len(stack)) and parts[same] == stack[same]:
                     same += 1
@@ -144,7 +144,7 @@ class Trace:
         if name == "name":
             self.labels[inputs[0]] = self._fresh(scopes, params["name"])
             return inputs
-        if name in _WRAPPERS:
+        if name in WRAPPERS:
             if not whole:  # a function that is one jit from end to end is not one node
                 scopes = (*scopes, self._fresh(scopes, params.get("name", name)))
             inner = params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
@@ -219,7 +219,7 @@ def _stack(*arrays: Array) -> list[Array]:
     return [jnp.stack(arrays)]
 
 
-def _named_scopes(eqn: JaxprEqn) -> list[str]:
+def named_scopes(eqn: JaxprEqn) -> list[str]:
     """Return the named scopes of an equation; `jvp()` and the like stand for transformations."""
     parts = str(eqn.source_info.name_stack).split("/")
     return [part for part in parts if part and not part.endswith("()")]

@@ -1,5 +1,5 @@
-"""The notes' models, a file each: `init(rng) -> params` and `apply(params, x) -> y`."""
+"""The notes' models, and others, a file each: `init(rng) -> params` and `apply(params, x) -> y`."""
 
-from fgrad.models import linear, quadratic
+from fgrad.models import convnet, lenet, linear, mlp, quadratic
 
-__all__ = ["linear", "quadratic"]
+__all__ = ["convnet", "lenet", "linear", "mlp", "quadratic"]

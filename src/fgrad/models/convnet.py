@@ -1,0 +1,75 @@
+"""The network of the note 003_84a7f66add34cfb7.txt: two convolutions, and no pooling."""
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from fgrad import functional as F
+from fgrad.models import layers
+from fgrad.types import Array, ArrayLike, Params, Rng
+
+SHAPES: layers.Shapes = {
+    "conv1": (6, 1, 3, 3),
+    "conv2": (16, 6, 3, 3),
+    "fc1": (512, 16 * 28 * 28),
+    "fc2": (64, 512),
+    "fc3": (2, 64),
+}
+
+
+def init(rng: Rng, *, dtype: npt.DTypeLike = np.float32) -> dict[str, dict[str, Array]]:
+    """Return the parameters of a new network: 6,456,942 numbers.
+
+    Args:
+        rng: A `fgrad.random.Generator` for PyTorch's bits, or a `jax.random.key`.
+        dtype: float32 or float64.
+
+    Returns:
+        `{"conv1": {"weight": (6, 1, 3, 3), "bias": (6,)}, ..., "fc3": {...}}`.
+
+    Raises:
+        ValueError: If `dtype` is another or not enabled.
+
+    Example:
+        >>> from fgrad.random import Generator
+        >>> print(init(Generator(0))["fc1"]["weight"].shape)
+        (512, 12544)
+
+    Source: the note's Net.
+    """
+    return layers.init(rng, SHAPES, dtype=dtype)
+
+
+def apply(params: Params, x: ArrayLike) -> Array:
+    """Return two numbers for each image.
+
+    Two 3x3 convolutions and three linear layers, with a relu after each but the last.
+
+    Args:
+        params: As from `init`.
+        x: Images of shape (N, 1, 32, 32), or one of (1, 32, 32), in the parameters' dtype.
+
+    Returns:
+        The outputs, of shape (N, 2) or (2,).
+
+    Raises:
+        ValueError: If a shape or a dtype is another.
+
+    Example:
+        >>> from fgrad.random import Generator
+        >>> rng = Generator(0)
+        >>> print(apply(init(rng), rng.randn((1, 1, 32, 32))).shape)
+        (1, 2)
+
+    Source: the note's Net.
+    """
+    x = layers.check(params, x, SHAPES, (1, 32, 32))
+    for name in ("conv1", "conv2"):
+        with jax.named_scope(name):
+            x = F.relu(F.conv2d(x, **params[name]))
+    with jax.named_scope("fc1"):
+        x = F.relu(F.linear(F.flatten(x, -3), **params["fc1"]))
+    with jax.named_scope("fc2"):
+        x = F.relu(F.linear(x, **params["fc2"]))
+    with jax.named_scope("fc3"):
+        return F.linear(x, **params["fc3"])

@@ -1,0 +1,78 @@
+"""The LeNet-style network of the note 000_2185e7157982b1ca.txt: 32x32 images to ten scores."""
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from fgrad import functional as F
+from fgrad.models import layers
+from fgrad.types import Array, ArrayLike, Params, Rng
+
+SHAPES: layers.Shapes = {
+    "conv1": (6, 1, 5, 5),
+    "conv2": (16, 6, 5, 5),
+    "fc1": (120, 16 * 5 * 5),
+    "fc2": (84, 120),
+    "fc3": (10, 84),
+}
+
+
+def init(rng: Rng, *, dtype: npt.DTypeLike = np.float32) -> dict[str, dict[str, Array]]:
+    """Return the parameters of a new network: 61,706 numbers.
+
+    Args:
+        rng: A `fgrad.random.Generator` for PyTorch's bits, or a `jax.random.key`.
+        dtype: float32 or float64.
+
+    Returns:
+        `{"conv1": {"weight": (6, 1, 5, 5), "bias": (6,)}, ..., "fc3": {...}}`.
+
+    Raises:
+        ValueError: If `dtype` is another or not enabled.
+
+    Example:
+        >>> from fgrad.random import Generator
+        >>> params = init(Generator(0))
+        >>> print(list(params), params["conv1"]["weight"][0, 0, 0, 0])
+        ['conv1', 'conv2', 'fc1', 'fc2', 'fc3'] -0.001497364
+
+    Source: the note's Net.
+    """
+    return layers.init(rng, SHAPES, dtype=dtype)
+
+
+def apply(params: Params, x: ArrayLike) -> Array:
+    """Return the scores of ten classes.
+
+    Two 5x5 convolutions, each with a relu and the maximum of every 2x2 window, then three linear
+    layers with a relu between.
+
+    Args:
+        params: As from `init`.
+        x: Images of shape (N, 1, 32, 32), or one of (1, 32, 32), in the parameters' dtype.
+
+    Returns:
+        The scores, of shape (N, 10) or (10,).
+
+    Raises:
+        ValueError: If a shape or a dtype is another.
+
+    Example:
+        >>> from fgrad.random import Generator
+        >>> rng = Generator(0)
+        >>> print(apply(init(rng), rng.randn((2, 1, 32, 32))).shape)
+        (2, 10)
+
+    Source: the note's Net.
+    """
+    x = layers.check(params, x, SHAPES, (1, 32, 32))
+    with jax.named_scope("conv1"):
+        x = F.max_pool2d(F.relu(F.conv2d(x, **params["conv1"])), 2)
+    with jax.named_scope("conv2"):
+        x = F.max_pool2d(F.relu(F.conv2d(x, **params["conv2"])), 2)
+    with jax.named_scope("fc1"):
+        x = F.relu(F.linear(F.flatten(x, -3), **params["fc1"]))
+    with jax.named_scope("fc2"):
+        x = F.relu(F.linear(x, **params["fc2"]))
+    with jax.named_scope("fc3"):
+        return F.linear(x, **params["fc3"])
