@@ -111,20 +111,40 @@ def test_calculate_gain_is_pytorchs_table() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda g: init.linear(g, 0, 1), "in_features: expected at least 1, got 0"),
-        (lambda g: init.linear(g, 1, 0), "out_features: expected at least 1, got 0"),
-        (lambda g: init.conv2d(g, 0, 1, 1), "in_channels: expected at least 1, got 0"),
-        (lambda g: init.conv2d(g, 1, 1, (0, 3)), "kernel_size: expected at least 1, got 0"),
+        (lambda g: init.linear(g, 0, 1), "in_features: expected an integer, at least 1, got 0"),
+        (lambda g: init.linear(g, 1, 0), "out_features: expected an integer, at least 1, got 0"),
+        (lambda g: init.linear(g, 2.5, 1), r"in_features: expected an integer, .* got 2\.5"),
+        (lambda g: init.conv2d(g, 0, 1, 1), "in_channels: expected an integer, at least 1, got 0"),
+        (lambda g: init.conv2d(g, 1, 1, (0, 3)), "kernel_size: expected an integer, .* got 0"),
+        (lambda g: init.conv2d(g, 1, 1, (3,)), r"kernel_size: expected .* two of them, got \(3,\)"),
         (lambda g: init.conv2d(g, 3, 2, 1, groups=2), "in_channels: expected a multiple of groups"),
         (lambda g: init.conv2d(g, 2, 3, 1, groups=2), "out_channels: expected a multiple of gro"),
-        (lambda g: init.conv2d(g, 2, 3, 1, groups=0), "groups: expected at least 1, got 0"),
+        (
+            lambda g: init.conv2d(g, 2, 3, 1, groups=0),
+            "groups: expected an integer, at least 1, got 0",
+        ),
         (lambda g: init.uniform(g, (1,), 1.0, 0.0), r"a: expected at most b, 0\.0, got 1\.0"),
         (lambda g: init.normal(g, (1,), 0.0, -1.0), r"std: expected 0 or more, got -1\.0"),
+        (lambda g: init.uniform(g, (2,), -3e38, 3e38), "b: expected b - a within float32, got -3e"),
+        (lambda g: init.uniform(g, (2,), math.nan), "a: expected a finite float32, got nan"),
+        (lambda g: init.uniform(g, (-2,)), r"shape: expected sizes of 0 or more, got \(-2,\)"),
+        (lambda g: init.normal(g, 2.5), r"shape: expected an integer or a tuple of them, got 2\.5"),
+        (lambda g: init.normal(g, (1,), math.nan), "mean: expected a finite float32, got nan"),
+        (lambda g: init.normal(g, (1,), 0.0, 1e39), r"std: expected a finite float32, got 1e\+39"),
         (lambda g: init.uniform(g, (1,), dtype=np.float16), "dtype: expected float32 or float64"),
         (lambda g: init.linear(g, 1, 1, dtype=np.float64), "dtype: expected jax_enable_x64"),
         (lambda g: init.normal(g, (1,), dtype=np.float64), "dtype: expected jax_enable_x64"),
         (lambda g: init.xavier_normal(g, (3,)), r"shape: expected two axes or more, got \(3,\)"),
         (lambda g: init.xavier_uniform(g, (3, 2), -1.0), r"gain: expected 0 or more, got -1\.0"),
+        (
+            lambda g: init.xavier_normal(g, (3, 2), math.inf),
+            "gain: expected a finite number, got inf",
+        ),
+        (
+            lambda g: init.kaiming_uniform(g, (3, 2), math.nan),
+            "a: expected a finite number, got nan",
+        ),
+        (lambda g: init.calculate_gain("leaky_relu", math.nan), "param: expected a finite number"),
         (lambda g: init.kaiming_normal(g, (3, 2), mode="fan"), "mode: expected 'fan_in' or"),
         (
             lambda g: init.kaiming_uniform(g, (3, 2), nonlinearity="gelu"),
@@ -141,3 +161,35 @@ def test_refusals_draw_nothing(call: Callable[[Rng], object], message: str) -> N
     np.testing.assert_array_equal(rng.get_state(), before)
     with pytest.raises(ValueError, match=message):
         call(jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda rng: init.linear(rng, 1, 1),
+        lambda rng: init.conv2d(rng, 1, 1, 1),
+        lambda rng: init.uniform(rng, (2,)),
+        lambda rng: init.normal(rng, (2,)),
+        lambda rng: init.xavier_uniform(rng, (2, 2)),
+        lambda rng: init.kaiming_normal(rng, (2, 2)),
+    ],
+)
+def test_rng_is_a_generator_or_one_key(call: Callable[[object], object]) -> None:
+    """A seed, several keys or nothing is refused by name."""
+    for rng, came in (
+        (0, "0"),
+        (None, "None"),
+        (jax.random.split(jax.random.key(0)), r"key<fry>\[2\]"),
+        (jax.numpy.ones(2), r"float32\[2\]"),
+    ):
+        with pytest.raises(ValueError, match=f"^rng: expected a Generator or .*key, got {came}$"):
+            call(rng)
+    call(jax.random.PRNGKey(0))
+
+
+def test_sizes_are_any_integers() -> None:
+    """NumPy's count, and one is the shape of one axis."""
+    assert init.conv2d(Generator(0), 1, 2, np.int64(3))["weight"].shape == (2, 1, 3, 3)
+    assert init.linear(Generator(0), np.int64(3), 2)["weight"].shape == (2, 3)
+    for rng in (Generator(0), jax.random.key(0)):
+        assert init.uniform(rng, 3).shape == init.normal(rng, np.int64(3)).shape == (3,)

@@ -200,6 +200,34 @@ class Normed(nnx.Module):
         (lambda: interop.to_state_dict({"a.b": jnp.ones(1)}), "params: expected keys .* 'a.b'"),
         (lambda: interop.to_state_dict({"": jnp.ones(1)}), "params: expected keys that are names"),
         (lambda: interop.to_state_dict({0: jnp.ones(1)}), "params: expected keys .* got 0"),
+        (lambda: interop.to_state_dict([jnp.ones(1)]), "params: expected nested dicts, got list"),
+        (
+            lambda: interop.to_state_dict({"a": {"b": None}}),
+            r"params\['a\.b'\]: expected an array, got NoneType",
+        ),
+        (lambda: interop.from_state_dict([1]), "state_dict: expected a dict, got list"),
+        (
+            lambda: interop.from_state_dict({"a..b": jnp.ones(1)}),
+            "state_dict: expected names with no empty part, got 'a..b'",
+        ),
+        (lambda: interop.from_state_dict({0: jnp.ones(1)}), "state_dict: expected names .* got 0"),
+        (lambda: interop.from_state_dict({}, like=[]), "like: expected nested dicts, got list"),
+        (
+            lambda: interop.from_state_dict({"a": np.ones(1)}, like={"a": None}),
+            r"like\['a'\]: expected an array, got NoneType",
+        ),
+        (
+            lambda: interop.from_state_dict({"a": np.complex64(1j)}, like={"a": np.float32(0)}),
+            "expected the entries of like, got differences\n"
+            "  dtype: a, expected real numbers, float32, got complex64",
+        ),
+        (
+            lambda: interop.to_nnx(
+                {"weight": jnp.ones((1, 1), complex)},
+                nnx.Linear(1, 1, use_bias=False, rngs=nnx.Rngs(0)),
+            ),
+            "dtype: weight, expected real numbers, float32, got complex64",
+        ),
         (lambda: interop.from_state_dict({"a": "text"}), r"state_dict\['a'\]: expected an array"),
         (lambda: interop.from_state_dict({"a": None}), r"state_dict\['a'\]: .* got NoneType"),
         (
@@ -233,6 +261,21 @@ def test_refusals(call: Callable[[], object], message: str) -> None:
     """Each names its argument, what was expected and what came."""
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_file_takes_only_its_own_dtypes(tmp_path: Path) -> None:
+    """What the format has no name for is refused with its own, and nothing written."""
+    with pytest.raises(ValueError, match=r"^params: expected dtypes .*got a \(complex128\): "):
+        interop.save_safetensors(tmp_path / "x", {"a": np.ones(1, np.complex128)})
+    with pytest.raises(ValueError, match=r"^params\['a'\]: expected an array, got NoneType"):
+        interop.save_safetensors(tmp_path / "x", {"a": None})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_complex_numbers_stay_complex() -> None:
+    """Where `like` is complex they fit."""
+    like = {"a": jax.ShapeDtypeStruct((), jnp.complex64)}
+    assert interop.from_state_dict({"a": np.complex64(1j)}, like)["a"] == 1j
 
 
 def test_no_safetensors_file(tmp_path: Path) -> None:

@@ -113,7 +113,12 @@ def test_without_weight_decay_it_needs_no_parameters() -> None:
     ("arguments", "message"),
     [
         ({"lr": -0.1}, "lr: expected 0 or more, got -0.1"),
-        ({"lr": float("nan")}, "lr: expected 0 or more, got nan"),
+        ({"lr": float("nan")}, "lr: expected a finite number, got nan"),
+        ({"lr": float("inf")}, "lr: expected a finite number, got inf"),
+        ({"lr": None}, "lr: expected a finite number, got None"),
+        ({"lr": "0.1"}, "lr: expected a finite number, got 0.1"),
+        ({"momentum": float("inf")}, "momentum: expected a finite number, got inf"),
+        ({"dampening": float("nan")}, "dampening: expected a finite number, got nan"),
         ({"lr": jnp.array([0.1, 0.2])}, r"lr: expected a scalar, got shape \(2,\)"),
         ({"momentum": -0.1}, "momentum: expected 0 or more, got -0.1"),
         ({"weight_decay": -0.1}, "weight_decay: expected 0 or more, got -0.1"),
@@ -129,3 +134,12 @@ def test_refusals(arguments: dict[str, Any], message: str) -> None:
     """Each refusal names its argument."""
     with pytest.raises(ValueError, match=message):
         sgd(**arguments)
+
+
+@pytest.mark.parametrize("name", ["momentum", "dampening", "weight_decay"])
+def test_only_lr_may_be_traced(name: str) -> None:
+    """The rest decides what the optimizer is made of; it is refused by name."""
+    with pytest.raises(ValueError, match=f"^{name}: expected a finite number, got .*Trace"):
+        jax.jit(lambda value: sgd(**{name: value}).init(jnp.ones(2)))(0.9)
+    with pytest.raises(ValueError, match=r"^lr: expected a scalar, got shape \(2,\)"):
+        jax.jit(lambda lr: sgd(lr).init(jnp.ones(2)))(jnp.ones(2))

@@ -210,6 +210,25 @@ def test_shapes_are_kept() -> None:
     assert rng.randperm(1).tolist() == [0]
 
 
+def test_an_int_is_the_shape_of_one_axis() -> None:
+    """As PyTorch takes it."""
+    for method, arguments in (
+        ("rand", ()),
+        ("randn", ()),
+        ("uniform", (-1.0, 1.0)),
+        ("normal", (1.0, 2.0)),
+    ):
+        got = getattr(Generator(0), method)(np.int64(3), *arguments)
+        np.testing.assert_array_equal(got, getattr(Generator(0), method)((3,), *arguments))
+    assert Generator(0).randint(0, 9, 3).shape == Generator(0).bernoulli(0.5, 3).shape == (3,)
+
+
+def test_the_widest_normal_is_finite() -> None:
+    """What float32 holds, with no warning, in few and in many."""
+    for size in (3, 40_000):
+        assert np.isfinite(Generator(0).normal((size,), 1e37, 3.6e37)).all()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -218,8 +237,25 @@ def test_shapes_are_kept() -> None:
         (lambda g: g.rand((2, -1)), r"shape: expected sizes of 0 or more, got \(2, -1\)"),
         (lambda g: g.rand((2,), dtype=np.float16), "dtype: expected float32 or float64, got f"),
         (lambda g: g.uniform((1,), 2.0, 1.0), r"low: expected at most high, 1\.0, got 2\.0"),
-        (lambda g: g.uniform((1,), math.nan, 1.0), "low: expected at most high"),
+        (lambda g: g.uniform((1,), math.nan, 1.0), "low: expected a finite float32, got nan"),
         (lambda g: g.uniform((1,), -3e38, 3e38), r"high: expected high - low within float32"),
+        (lambda g: g.uniform((1,), 0.0, 1e39), r"high: expected a finite float32, got 1e\+39"),
+        (lambda g: g.normal((3,), math.inf), "mean: expected a finite float32, got inf"),
+        (lambda g: g.normal((3,), math.nan), "mean: expected a finite float32, got nan"),
+        (lambda g: g.normal((3,), 1e39), r"mean: expected a finite float32, got 1e\+39"),
+        (lambda g: g.normal((3,), None), "mean: expected a finite float32, got None"),
+        (lambda g: g.normal((3,), np.zeros(3)), r"mean: expected a scalar, got shape \(3,\)"),
+        (lambda g: g.normal((3,), 0, math.inf), "std: expected a finite float32, got inf"),
+        (lambda g: g.normal((16,), 0, math.inf), "std: expected a finite float32, got inf"),
+        (lambda g: g.normal((3,), 0, 1e39), r"std: expected a finite float32, got 1e\+39"),
+        (
+            lambda g: g.normal((3,), 1, 1e38),
+            r"std: expected mean \+ 9 std within float32, got 1\.0",
+        ),
+        (lambda g: g.normal((3,), 0, 1e308, dtype=np.float64), "std: expected mean .* float64"),
+        (lambda g: g.rand(-1), r"shape: expected sizes of 0 or more, got \(-1,\)"),
+        (lambda g: g.rand(2.5), r"shape: expected an integer or a tuple of them, got 2\.5"),
+        (lambda g: g.rand(("2",)), r"shape: expected an integer or a tuple of them, got \('2',\)"),
         (lambda g: g.normal((1,), 0.0, -1.0), r"std: expected 0 or more, got -1\.0"),
         (lambda g: g.randint(3, 3, (1,)), "low: expected .* got 3 and 3"),
         (lambda g: g.randint(0, 2**63 + 1, (1,)), "low: expected -2"),

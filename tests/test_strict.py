@@ -115,6 +115,25 @@ def test_sgd_rounds_once() -> None:
     assert (updated != params - np.float32(0.01) * grads).any(), "two roundings differ somewhere"
 
 
+@pytest.mark.parametrize(
+    ("lr", "message"),
+    [
+        (0, "lr: expected above 0, got 0"),
+        (-1, "lr: expected above 0, got -1"),
+        (1e-50, "lr: expected above 0, got 1e-50"),
+        (float("nan"), "lr: expected a finite float32, got nan"),
+        (float("inf"), "lr: expected a finite float32, got inf"),
+        (1e39, r"lr: expected a finite float32, got 1e\+39"),
+        (None, "lr: expected a finite float32, got None"),
+        (lambda count: 0.1, "lr: expected a finite float32, got <function"),
+    ],
+    ids=str,
+)
+def test_sgd_refuses_rates_that_are_not_above_0(lr: float, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        strict.sgd(lr=lr)
+
+
 def test_needs_x64() -> None:
     with pytest.raises(ValueError, match=r"^jax_enable_x64: expected True.* got False$"):
         strict.fused_multiply_add(*np.float32([1, 2, 3]))

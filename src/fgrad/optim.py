@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fgrad.types import ArrayLike
+from fgrad import _arguments
 
 
 def sgd(
@@ -23,7 +23,8 @@ def sgd(
       \theta_t = \theta_{t-1} - \gamma_t b_t$$
 
     The sign is minus to maximize. Nesterov's step is $g_t + \mu b_t$ in place of $b_t$; without
-    momentum it is $g_t$, and there is no $b$.
+    momentum it is $g_t$, and there is no $b$. The results are PyTorch's up to rounding; where the
+    last bit counts, `strict.sgd` is plain SGD with PyTorch's own rounding.
 
     Args:
         lr: The learning rate $\gamma$: a number, which may be traced (`jax.vmap` over it trains
@@ -39,8 +40,9 @@ def sgd(
         Groups of parameters with options of their own are optax's `partition`.
 
     Raises:
-        ValueError: If `lr`, `momentum` or `weight_decay` is negative or no scalar, or `nesterov`
-            comes without a momentum or with dampening.
+        ValueError: If an argument is no finite scalar, or traced other than `lr`; if `lr`,
+            `momentum` or `weight_decay` is negative; or if `nesterov` comes without a momentum or
+            with dampening.
 
     Example:
         >>> import jax.numpy as jnp
@@ -63,10 +65,14 @@ def sgd(
 
     Source: `torch.optim.SGD`.
     """
-    if not callable(lr):
-        _check_not_negative("lr", jnp.asarray(lr))
-    _check_not_negative("momentum", momentum)
-    _check_not_negative("weight_decay", weight_decay)
+    if isinstance(lr, jax.core.Tracer):
+        if lr.ndim:
+            raise ValueError(f"lr: expected a scalar, got shape {lr.shape}")
+    elif not callable(lr):
+        _arguments.not_negative("lr", lr)
+    momentum = _arguments.not_negative("momentum", momentum)
+    dampening = _arguments.number("dampening", dampening)
+    weight_decay = _arguments.not_negative("weight_decay", weight_decay)
     if nesterov and (momentum == 0 or dampening != 0):
         raise ValueError(
             "nesterov: expected a momentum above 0 and a dampening of 0, got "
@@ -92,10 +98,3 @@ def _downhill(lr: optax.ScalarOrSchedule) -> optax.Schedule:
 
 def _undampened_first(dampening: float) -> optax.Schedule:
     return lambda count: jnp.where(count == 0, 1.0, 1.0 - dampening)
-
-
-def _check_not_negative(name: str, value: float | ArrayLike) -> None:
-    if jnp.ndim(value):
-        raise ValueError(f"{name}: expected a scalar, got shape {jnp.shape(value)}")
-    if not isinstance(value, jax.core.Tracer) and not value >= 0:
-        raise ValueError(f"{name}: expected 0 or more, got {value}")

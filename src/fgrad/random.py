@@ -1,6 +1,5 @@
 """PyTorch's CPU random numbers from a seed, in NumPy: PyTorch is not needed."""
 
-import math
 import operator
 from collections.abc import Iterator
 from typing import Final
@@ -8,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from fgrad import _draws
+from fgrad import _arguments, _draws
 from fgrad._draws import Floats
 from fgrad._twister import Twister
 
@@ -82,11 +81,11 @@ class Generator:
         """
         self._twister.set_state(state)
 
-    def rand(self, shape: tuple[int, ...], *, dtype: npt.DTypeLike = np.float32) -> Floats:
+    def rand(self, shape: int | tuple[int, ...], *, dtype: npt.DTypeLike = np.float32) -> Floats:
         """Return numbers uniform in [0, 1).
 
         Args:
-            shape: The shape of the result.
+            shape: The shape of the result, or the size of its one axis.
             dtype: float32 or float64.
 
         Returns:
@@ -105,7 +104,7 @@ class Generator:
 
     def uniform(
         self,
-        shape: tuple[int, ...],
+        shape: int | tuple[int, ...],
         low: float = 0.0,
         high: float = 1.0,
         *,
@@ -114,7 +113,7 @@ class Generator:
         """Return numbers uniform in [low, high).
 
         Args:
-            shape: The shape of the result.
+            shape: The shape of the result, or the size of its one axis.
             low: The lower end.
             high: The upper end.
             dtype: float32 or float64.
@@ -123,7 +122,8 @@ class Generator:
             `torch.empty(shape, dtype=dtype).uniform_(low, high)`.
 
         Raises:
-            ValueError: If a size is negative, `dtype` another, or `high - low` negative or inf.
+            ValueError: If a size is negative, `dtype` another, or `low`, `high` or `high - low` not
+                finite in it, or `high - low` negative.
 
         Example:
             >>> Generator(0).uniform((2,), -1.0, 1.0)
@@ -132,22 +132,17 @@ class Generator:
         Source: `torch.Tensor.uniform_`.
         """
         result = _empty(shape, dtype)
-        if not low <= high:
-            raise ValueError(f"low: expected at most high, {high}, got {low}")
-        if not high - low <= float(np.finfo(result.dtype).max):
-            raise ValueError(
-                f"high: expected high - low within {result.dtype}, got {low} to {high}"
-            )
+        low, high = _arguments.interval(low, high, ("low", "high"), result.dtype)
         for chunk in _chunks(result):
             unit = self._twister.unit(chunk.size, result.dtype)
             chunk[:] = unit if (low, high) == (0, 1) else _draws.stretch(unit, low, high)
         return result.reshape(shape)
 
-    def randn(self, shape: tuple[int, ...], *, dtype: npt.DTypeLike = np.float32) -> Floats:
+    def randn(self, shape: int | tuple[int, ...], *, dtype: npt.DTypeLike = np.float32) -> Floats:
         """Return numbers of the standard normal distribution.
 
         Args:
-            shape: The shape of the result.
+            shape: The shape of the result, or the size of its one axis.
             dtype: float32 or float64.
 
         Returns:
@@ -166,7 +161,7 @@ class Generator:
 
     def normal(
         self,
-        shape: tuple[int, ...],
+        shape: int | tuple[int, ...],
         mean: float = 0.0,
         std: float = 1.0,
         *,
@@ -175,7 +170,7 @@ class Generator:
         """Return numbers of a normal distribution.
 
         Args:
-            shape: The shape of the result.
+            shape: The shape of the result, or the size of its one axis.
             mean: Its mean.
             std: Its standard deviation.
             dtype: float32 or float64.
@@ -184,7 +179,8 @@ class Generator:
             `torch.empty(shape, dtype=dtype).normal_(mean, std)`, as near as `randn` is.
 
         Raises:
-            ValueError: If a size is negative, `dtype` another, or `std` negative.
+            ValueError: If a size is negative, `dtype` another, `std` negative, or `mean` plus or
+                minus 9 `std`, farther than any number comes, not finite in `dtype`.
 
         Example:
             >>> Generator(0).normal((2,), 10.0, 0.1)
@@ -193,8 +189,7 @@ class Generator:
         Source: `torch.Tensor.normal_`.
         """
         result = _empty(shape, dtype)
-        if not std >= 0:
-            raise ValueError(f"std: expected 0 or more, got {std}")
+        mean, std = _arguments.mean_and_std(mean, std, result.dtype)
         if result.size < 16:
             # Few numbers come one by one from float64, and are kept in pairs across calls.
             for i in range(result.size):
@@ -208,13 +203,13 @@ class Generator:
             result[-16:] = _draws.normal_blocks(self._twister.unit(16, result.dtype), mean, std)
         return result.reshape(shape)
 
-    def randint(self, low: int, high: int, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    def randint(self, low: int, high: int, shape: int | tuple[int, ...]) -> npt.NDArray[np.int64]:
         """Return integers uniform in [low, high).
 
         Args:
             low: The least, from -2^63.
             high: One more than the greatest, up to 2^63.
-            shape: The shape of the result.
+            shape: The shape of the result, or the size of its one axis.
 
         Returns:
             `torch.randint(low, high, shape)`, int64. From 0 to 2^63 it is the number that
@@ -230,7 +225,7 @@ class Generator:
 
         Source: `torch.randint`.
         """
-        size = _size(shape)
+        size = _arguments.size(shape)
         low, high = operator.index(low), operator.index(high)
         if not -(2**63) <= low < high <= 2**63:
             raise ValueError(f"low: expected -2**63 <= low < high <= 2**63, got {low} and {high}")
@@ -266,12 +261,14 @@ class Generator:
             raise ValueError(f"n: expected 0 to {(2**32 - 1) // 20 - 1}, got {n}")
         return _draws.shuffled(self._twister.words(n - 1)) if n else np.empty(0, np.int64)
 
-    def bernoulli(self, p: float | npt.ArrayLike, shape: tuple[int, ...] | None = None) -> Floats:
+    def bernoulli(
+        self, p: float | npt.ArrayLike, shape: int | tuple[int, ...] | None = None
+    ) -> Floats:
         """Return ones with probability p, and zeros.
 
         Args:
             p: A scalar with a `shape`, or without one a float32 or float64 array.
-            shape: The shape of the result, for a scalar `p`.
+            shape: The shape of the result, or the size of its one axis, for a scalar `p`.
 
         Returns:
             `torch.empty(shape).bernoulli_(p)` in float32, or `torch.bernoulli(p)` in `p`'s dtype.
@@ -300,18 +297,11 @@ class Generator:
         return (self.rand(shape, dtype=np.float64) < chances).astype(np.float32)
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    """Return how many numbers an array of `shape` holds."""
-    if any(operator.index(size) < 0 for size in shape):
-        raise ValueError(f"shape: expected sizes of 0 or more, got {shape}")
-    return math.prod(shape)
-
-
-def _empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Floats:
+def _empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Floats:
     """Return a flat array to fill."""
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
-    return np.empty(_size(shape), dtype)
+    return np.empty(_arguments.size(shape), dtype)
 
 
 def _chunks(array: Floats) -> Iterator[Floats]:

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from fgrad import _arguments
 from fgrad.types import Array, ArrayLike
 
 COMPILER_OPTIONS: Final[dict[str, str | int]] = {
@@ -193,22 +194,24 @@ def _linear_backward(
 linear.defvjp(_linear_forward, _linear_backward)
 
 
-def sgd(learning_rate: float) -> optax.GradientTransformation:
+def sgd(lr: float) -> optax.GradientTransformation:
     r"""Return plain `torch.optim.SGD` for float32, with its one rounding.
 
     $$p \leftarrow \mathrm{round}(p - \mathrm{lr} \cdot g)$$
 
     The update is the exact product in float64; `optax.apply_updates` adds it to the float32
-    parameters and rounds then.
+    parameters and rounds then. It is for runs that are to equal PyTorch's to the last bit; for
+    momentum, weight decay, a schedule or another precision take `optim.sgd`.
 
     Args:
-        learning_rate: The learning rate, above 0.
+        lr: The learning rate, a number above 0 in float32.
 
     Returns:
         An optax transformation without state.
 
     Raises:
-        ValueError: When it is used, if `jax_enable_x64` is off.
+        ValueError: If `lr` is not above 0 or not finite; and when it is used, if `jax_enable_x64`
+            is off.
 
     Example:
         >>> import jax, numpy as np
@@ -217,8 +220,9 @@ def sgd(learning_rate: float) -> optax.GradientTransformation:
         >>> print(updates["w"].dtype, updates["w"])
         float64 -0.006999999724328521
     """
-    scale = np.asarray(-learning_rate, np.float32)
-
+    scale = np.asarray(-_arguments.number("lr", lr, dtype=np.dtype(np.float32)), np.float32)
+    if not scale < 0:
+        raise ValueError(f"lr: expected above 0, got {lr}")
     return optax.stateless(
         lambda grads, params: jax.tree.map(lambda grad: _exact_product(scale, grad), grads)
     )

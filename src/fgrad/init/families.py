@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from fgrad import _arguments
 from fgrad.random import Generator
 from fgrad.types import Array, Rng
 
 
 def uniform(
     rng: Rng,
-    shape: tuple[int, ...],
+    shape: int | tuple[int, ...],
     a: float = 0.0,
     b: float = 1.0,
     *,
@@ -23,7 +24,7 @@ def uniform(
 
     Args:
         rng: A `Generator`, or a `jax.random.key`.
-        shape: The shape of the result.
+        shape: The shape of the result, or the size of its one axis.
         a: The lower end.
         b: The upper end.
         dtype: float32 or float64.
@@ -32,7 +33,8 @@ def uniform(
         An array of `shape`.
 
     Raises:
-        ValueError: If `a` is above `b`, or `dtype` another or not enabled.
+        ValueError: If `rng` is neither, a size is negative, `a` is above `b`, `a`, `b` or `b - a`
+            is not finite in `dtype`, or `dtype` is another or not enabled.
 
     Example:
         >>> from fgrad.random import Generator
@@ -41,9 +43,8 @@ def uniform(
 
     Source: `torch.nn.init.uniform_`.
     """
-    _check_dtype(dtype)
-    if not a <= b:
-        raise ValueError(f"a: expected at most b, {b}, got {a}")
+    shape = check_draw(rng, shape, dtype)
+    a, b = _arguments.interval(a, b, ("a", "b"), np.dtype(dtype))
     if isinstance(rng, Generator):
         return jnp.asarray(rng.uniform(shape, a, b, dtype=dtype))
     return jax.random.uniform(rng, shape, np.dtype(dtype), a, b)
@@ -51,7 +52,7 @@ def uniform(
 
 def normal(
     rng: Rng,
-    shape: tuple[int, ...],
+    shape: int | tuple[int, ...],
     mean: float = 0.0,
     std: float = 1.0,
     *,
@@ -61,7 +62,7 @@ def normal(
 
     Args:
         rng: A `Generator`, or a `jax.random.key`.
-        shape: The shape of the result.
+        shape: The shape of the result, or the size of its one axis.
         mean: Its mean.
         std: Its standard deviation.
         dtype: float32 or float64.
@@ -70,7 +71,8 @@ def normal(
         An array of `shape`.
 
     Raises:
-        ValueError: If `std` is negative, or `dtype` another or not enabled.
+        ValueError: If `rng` is neither, a size is negative, `std` is negative, `mean` plus or
+            minus 9 `std` is not finite in `dtype`, or `dtype` is another or not enabled.
 
     Example:
         >>> from fgrad.random import Generator
@@ -79,9 +81,8 @@ def normal(
 
     Source: `torch.nn.init.normal_`.
     """
-    _check_dtype(dtype)
-    if not std >= 0:
-        raise ValueError(f"std: expected 0 or more, got {std}")
+    shape = check_draw(rng, shape, dtype)
+    mean, std = _arguments.mean_and_std(mean, std, np.dtype(dtype))
     if isinstance(rng, Generator):
         return jnp.asarray(rng.normal(shape, mean, std, dtype=dtype))
     return jax.random.normal(rng, shape, np.dtype(dtype)) * std + mean
@@ -105,8 +106,8 @@ def xavier_uniform(
         An array of `shape`.
 
     Raises:
-        ValueError: If `shape` has fewer than two axes, `gain` is negative, or `dtype` is another
-            or not enabled.
+        ValueError: If `rng` is neither, `shape` has fewer than two axes or a negative size, `gain`
+            is negative or not finite, or `dtype` is another or not enabled.
 
     Example:
         >>> from fgrad.random import Generator
@@ -137,8 +138,8 @@ def xavier_normal(
         An array of `shape`.
 
     Raises:
-        ValueError: If `shape` has fewer than two axes, `gain` is negative, or `dtype` is another
-            or not enabled.
+        ValueError: If `rng` is neither, `shape` has fewer than two axes or a negative size, `gain`
+            is negative or not finite, or `dtype` is another or not enabled.
 
     Example:
         >>> from fgrad.random import Generator
@@ -175,8 +176,8 @@ def kaiming_uniform(
         An array of `shape`.
 
     Raises:
-        ValueError: If `shape` has fewer than two axes, `mode` or `nonlinearity` is unknown, or
-            `dtype` is another or not enabled.
+        ValueError: If `rng` is neither, `shape` has fewer than two axes or a negative size, `a` is
+            not finite, `mode` or `nonlinearity` is unknown, or `dtype` is another or not enabled.
 
     Example:
         >>> from fgrad.random import Generator
@@ -214,8 +215,8 @@ def kaiming_normal(
         An array of `shape`.
 
     Raises:
-        ValueError: If `shape` has fewer than two axes, `mode` or `nonlinearity` is unknown, or
-            `dtype` is another or not enabled.
+        ValueError: If `rng` is neither, `shape` has fewer than two axes or a negative size, `a` is
+            not finite, `mode` or `nonlinearity` is unknown, or `dtype` is another or not enabled.
 
     Example:
         >>> from fgrad.random import Generator
@@ -242,7 +243,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         The gain.
 
     Raises:
-        ValueError: If `nonlinearity` is unknown.
+        ValueError: If `nonlinearity` is unknown, or `param` not finite.
 
     Example:
         >>> calculate_gain("leaky_relu", 1.0)
@@ -250,7 +251,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
     Source: `torch.nn.init.calculate_gain`.
     """
-    slope = 0.01 if param is None else param
+    slope = 0.01 if param is None else _arguments.number("param", param)
     gains = {
         "sigmoid": 1.0,
         "tanh": 5.0 / 3,
@@ -266,6 +267,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def _fans(shape: tuple[int, ...]) -> dict[str, int]:
+    shape = _arguments.shape(shape)
     if len(shape) < 2:
         raise ValueError(f"shape: expected two axes or more, got {shape}")
     field = math.prod(shape[2:])
@@ -274,21 +276,32 @@ def _fans(shape: tuple[int, ...]) -> dict[str, int]:
 
 
 def _xavier_std(shape: tuple[int, ...], gain: float) -> float:
-    if not gain >= 0:
-        raise ValueError(f"gain: expected 0 or more, got {gain}")
-    return gain * math.sqrt(2.0 / sum(_fans(shape).values()))
+    return _arguments.not_negative("gain", gain) * math.sqrt(2.0 / sum(_fans(shape).values()))
 
 
 def _kaiming_std(shape: tuple[int, ...], a: float, mode: str, nonlinearity: str) -> float:
     fans = _fans(shape)
     if mode not in fans:
         raise ValueError(f"mode: expected 'fan_in' or 'fan_out', got {mode!r}")
-    return calculate_gain(nonlinearity, a) / math.sqrt(fans[mode])
+    return calculate_gain(nonlinearity, _arguments.number("a", a)) / math.sqrt(fans[mode])
 
 
-def _check_dtype(dtype: npt.DTypeLike) -> None:
-    """Refuse before anything is drawn."""
+def check_draw(rng: Rng, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> tuple[int, ...]:
+    """Return the shape as a tuple, or refuse before anything is drawn."""
+    if not isinstance(rng, Generator) and not _is_key(rng):
+        came = jax.typeof(rng) if isinstance(rng, jax.Array) else repr(rng)
+        raise ValueError(f"rng: expected a Generator or a jax.random.key, got {came}")
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
     if np.dtype(dtype) == np.float64 and jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
         raise ValueError("dtype: expected jax_enable_x64 to be set for float64, got it unset")
+    return _arguments.shape(shape)
+
+
+def _is_key(rng: object) -> bool:
+    """Tell a key, or the two words that older programs have for one."""
+    if not isinstance(rng, jax.Array):
+        return False
+    if jnp.issubdtype(rng.dtype, jax.dtypes.prng_key):
+        return rng.ndim == 0
+    return rng.dtype == np.uint32 and rng.ndim == 1

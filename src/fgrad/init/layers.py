@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from fgrad.init.families import kaiming_uniform, uniform
+from fgrad.functional import _checks
+from fgrad.init.families import check_draw, kaiming_uniform, uniform
 from fgrad.random import Generator
 from fgrad.types import Array, Rng
 
@@ -34,7 +35,8 @@ def linear(
         `{"weight": (out_features, in_features)}`, and `"bias": (out_features,)` with it.
 
     Raises:
-        ValueError: If a size is below 1, or `dtype` another or not enabled.
+        ValueError: If `rng` is neither, a size is no integer or below 1, or `dtype` is another or
+            not enabled.
 
     Example:
         >>> from fgrad.random import Generator
@@ -76,8 +78,8 @@ def conv2d(
         `"bias": (out_channels,)` with it.
 
     Raises:
-        ValueError: If a size is below 1, the channels are no multiples of `groups`, or `dtype` is
-            another or not enabled.
+        ValueError: If `rng` is neither, a size is no integer or below 1, `kernel_size` is not one
+            or two, the channels are no multiples of `groups`, or `dtype` is another or not enabled.
 
     Example:
         >>> from fgrad.random import Generator
@@ -87,9 +89,8 @@ def conv2d(
 
     Source: `torch.nn.Conv2d.reset_parameters`.
     """
-    height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    height, width = _checks.pair("kernel_size", kernel_size, at_least=1)
     _check_positive(in_channels=in_channels, out_channels=out_channels, groups=groups)
-    _check_positive(kernel_size=min(height, width))
     for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
         if channels % groups:
             raise ValueError(f"{name}: expected a multiple of groups, {groups}, got {channels}")
@@ -97,6 +98,7 @@ def conv2d(
 
 
 def _layer(rng: Rng, shape: tuple[int, ...], bias: bool, dtype: npt.DTypeLike) -> dict[str, Array]:
+    shape = check_draw(rng, shape, dtype)
     weight_rng, bias_rng = (rng, rng) if isinstance(rng, Generator) else jax.random.split(rng)
     # The slope sqrt(5) makes the bound 1 / sqrt(fan_in), by PyTorch's own order of operations.
     params = {"weight": kaiming_uniform(weight_rng, shape, math.sqrt(5), dtype=dtype)}
@@ -108,5 +110,4 @@ def _layer(rng: Rng, shape: tuple[int, ...], bias: bool, dtype: npt.DTypeLike) -
 
 def _check_positive(**sizes: int) -> None:
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}: expected at least 1, got {size}")
+        _checks.integer(name, size, at_least=1)

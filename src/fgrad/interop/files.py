@@ -18,7 +18,7 @@ def save_safetensors(path: str | os.PathLike[str], params: Params) -> None:
         params: Nested dicts of arrays; their dotted paths are the names in the file.
 
     Raises:
-        ValueError: If a key is no string, empty, or has a dot in it.
+        ValueError: As `to_state_dict`; or if the file format has no such dtype.
         OSError: If the file cannot be written.
 
     Example:
@@ -30,7 +30,15 @@ def save_safetensors(path: str | os.PathLike[str], params: Params) -> None:
 
     Source: `safetensors.torch.save_file`.
     """
-    write_whole(path, save(to_state_dict(params)))
+    flat = to_state_dict(params)
+    try:
+        data = save(flat)
+    except SafetensorError as error:
+        dtypes = ", ".join(f"{name} ({value.dtype})" for name, value in flat.items())
+        raise ValueError(
+            f"params: expected dtypes of safetensors files, got {dtypes}: {error}"
+        ) from error
+    write_whole(path, data)
 
 
 def load_safetensors(path: str | os.PathLike[str], like: Params | None = None) -> Params:

@@ -10,6 +10,7 @@ flattened.
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -49,7 +50,7 @@ def to_nnx(
         A module of the same kind, with `params` in its own dtypes and the rest of its state.
 
     Raises:
-        ValueError: If entries are missing, extra or wrongly shaped, all of them listed; if the
+        ValueError: If entries are missing, extra, wrongly shaped or complex, all listed; if the
             module has parameters of other layers; or if `flattened` names no Linear of such a
             size.
 
@@ -80,7 +81,9 @@ def to_nnx(
     entries = _entries(module, flattened or {})
     found = to_state_dict(params)
     expected = {
-        entry.name: _swap(entry.value.shape) if entry.is_kernel else entry.value.shape
+        entry.name: jax.ShapeDtypeStruct(
+            _swap(entry.value.shape) if entry.is_kernel else entry.value.shape, entry.value.dtype
+        )
         for entry in entries.values()
     }
     check_entries("params", found, expected, "module")

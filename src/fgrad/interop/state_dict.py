@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fgrad.types import Params
-
-Shape = tuple[int, ...]
+from fgrad.types import ArrayLike, Params
 
 
 def to_state_dict(params: Params) -> dict[str, np.ndarray[Any, Any]]:
@@ -23,7 +21,8 @@ def to_state_dict(params: Params) -> dict[str, np.ndarray[Any, Any]]:
         `net.load_state_dict({name: torch.from_numpy(x) for name, x in state_dict.items()})`.
 
     Raises:
-        ValueError: If a key is no string, empty, or has a dot in it.
+        ValueError: If `params` is no dict, a key is no string, empty, or has a dot in it, or a leaf
+            is no array.
 
     Example:
         >>> to_state_dict({"fc": {"bias": np.zeros(2)}})
@@ -32,7 +31,11 @@ def to_state_dict(params: Params) -> dict[str, np.ndarray[Any, Any]]:
     Source: `torch.nn.Module.state_dict`.
     """
     flat: dict[str, np.ndarray[Any, Any]] = {}
-    map_leaves(lambda name, leaf: flat.update({name: np.array(leaf, order="C")}), params)
+
+    def copy(name: str, leaf: object) -> None:
+        flat[name] = np.array(_to_numpy("params", name, leaf), order="C")
+
+    map_leaves(copy, "params", params)
     return flat
 
 
@@ -49,9 +52,11 @@ def from_state_dict(state_dict: Mapping[str, Any], like: Params | None = None) -
         Parameters as JAX arrays.
 
     Raises:
-        ValueError: If entries are missing, extra or of another shape than in `like`, all of them
-            listed; if an entry is no array or one name is both an entry and the start of
-            another's; or if, without `like`, an entry has 64 bits that JAX is not set to keep.
+        ValueError: If entries are missing, extra, of another shape than in `like` or complex where
+            that is real, all of them listed; if an entry is no array, a name has an empty part, or
+            one name is both an entry and the start of another's; if `like` is refused as `params`
+            of `to_state_dict`; or if, without `like`, an entry has 64 bits that JAX is not set to
+            keep.
 
     Example:
         >>> from_state_dict({"fc.bias": np.zeros(2, np.float32)})
@@ -65,26 +70,41 @@ def from_state_dict(state_dict: Mapping[str, Any], like: Params | None = None) -
 
     Source: `torch.nn.Module.load_state_dict`.
     """
-    flat = {name: _to_numpy(name, value) for name, value in state_dict.items()}
+    if not isinstance(state_dict, Mapping):
+        raise ValueError(f"state_dict: expected a dict, got {type(state_dict).__name__}")
+    flat = {name: _to_numpy("state_dict", name, value) for name, value in state_dict.items()}
     if like is None:
         _check_kept(flat)
         return _nest({name: jnp.array(value) for name, value in flat.items()})
-    expected: dict[str, Shape] = {}
-    map_leaves(lambda name, leaf: expected.update({name: np.shape(leaf)}), like)
+    expected: dict[str, jax.ShapeDtypeStruct] = {}
+
+    def expect(name: str, leaf: ArrayLike | jax.ShapeDtypeStruct) -> None:
+        if not hasattr(leaf, "dtype"):
+            _to_numpy("like", name, leaf)
+        expected[name] = jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.result_type(leaf))
+
+    map_leaves(expect, "like", like)
     check_entries("state_dict", flat, expected, "like")
     return map_leaves(
-        lambda name, leaf: jnp.array(flat[name], dtype=jax.dtypes.result_type(leaf)), like
+        lambda name, leaf: jnp.array(flat[name], dtype=expected[name].dtype), "like", like
     )
 
 
-def map_leaves(function: Callable[[str, Any], Any], params: Params, prefix: str = "") -> Params:
-    """Return nested dicts like `params`, of `function(dotted name, leaf)`."""
+def map_leaves(
+    function: Callable[[str, Any], Any], argument: str, params: Params, prefix: str = ""
+) -> Params:
+    """Return nested dicts like `params`, of `function(dotted name, leaf)`.
+
+    An error calls `params` by its name as an argument.
+    """
+    if not isinstance(params, Mapping):
+        raise ValueError(f"{argument}: expected nested dicts, got {type(params).__name__}")
     mapped = {}
     for key, value in params.items():
         if not isinstance(key, str) or not key or "." in key:
-            raise ValueError(f"params: expected keys that are names without a dot, got {key!r}")
+            raise ValueError(f"{argument}: expected keys that are names without a dot, got {key!r}")
         if isinstance(value, Mapping):
-            mapped[key] = map_leaves(function, value, f"{prefix}{key}.")
+            mapped[key] = map_leaves(function, argument, value, f"{prefix}{key}.")
         else:
             mapped[key] = function(prefix + key, value)
     return mapped
@@ -93,24 +113,32 @@ def map_leaves(function: Callable[[str, Any], Any], params: Params, prefix: str 
 def check_entries(
     argument: str,
     found: Mapping[str, np.ndarray[Any, Any]],
-    expected: Mapping[str, Shape],
+    expected: Mapping[str, jax.ShapeDtypeStruct],
     source: str,
 ) -> None:
-    """Refuse `found` if its names and shapes are not those of `expected`, naming each."""
+    """Refuse `found` if its names and shapes are not those of `expected`, naming each.
+
+    Numbers convert to the dtypes of `expected`, but complex ones to no real one.
+    """
     differences = [
-        f"missing: {name} of shape {shape}" for name, shape in expected.items() if name not in found
+        f"missing: {name} of shape {leaf.shape}"
+        for name, leaf in expected.items()
+        if name not in found
     ]
     for name, value in found.items():
         if name not in expected:
             differences.append(f"extra: {name} of shape {value.shape}")
-        elif value.shape != expected[name]:
-            differences.append(f"shape: {name}, expected {expected[name]}, got {value.shape}")
+        elif value.shape != (shape := expected[name].shape):
+            differences.append(f"shape: {name}, expected {shape}, got {value.shape}")
+        elif np.iscomplexobj(value) and not jnp.iscomplexobj(expected[name]):
+            dtype = expected[name].dtype
+            differences.append(f"dtype: {name}, expected real numbers, {dtype}, got {value.dtype}")
     if differences:
         head = f"{argument}: expected the entries of {source}, got differences"
         raise ValueError("\n  ".join([head, *differences]))
 
 
-def _to_numpy(name: str, value: object) -> np.ndarray[Any, Any]:
+def _to_numpy(argument: str, name: str, value: object) -> np.ndarray[Any, Any]:
     if hasattr(value, "detach"):  # a PyTorch tensor
         tensor = value.detach().cpu()
         # NumPy alone has no bfloat16, so that PyTorch hands none over; JAX has.
@@ -119,7 +147,7 @@ def _to_numpy(name: str, value: object) -> np.ndarray[Any, Any]:
         return np.asarray(tensor)
     array = np.asarray(value)
     if array.dtype.hasobject or array.dtype.kind in "SU":
-        raise ValueError(f"state_dict[{name!r}]: expected an array, got {type(value).__name__}")
+        raise ValueError(f"{argument}[{name!r}]: expected an array, got {type(value).__name__}")
     return array
 
 
@@ -139,6 +167,8 @@ def _check_kept(flat: Mapping[str, np.ndarray[Any, Any]]) -> None:
 def _nest(flat: Mapping[str, jax.Array]) -> Params:
     nested: Params = {}
     for name, value in flat.items():
+        if not isinstance(name, str) or not all(name.split(".")):
+            raise ValueError(f"state_dict: expected names with no empty part, got {name!r}")
         *parents, last = name.split(".")
         node = nested
         for parent in parents:
