@@ -15,7 +15,7 @@ from fgrad.interop import to_state_dict
 from fgrad.random import Generator
 
 torch = pytest.importorskip("torch")
-RECORDER = runpy.run_path(str(SCRIPTS / "record_cnn_references.py"))
+RECORDER = runpy.run_path(str(SCRIPTS / "recorders" / "cnn.py"))
 NETS = list(cnn_runs.NETS)
 
 
