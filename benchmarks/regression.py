@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
@@ -25,7 +26,7 @@ from fgrad.models import linear
 from fgrad.types import Array, Batch, Params
 
 ROOT = Path(__file__).parent.parent
-DATA = np.array(X, np.float32)[:, None], np.array(Y, np.float32)[:, None]
+DATA = jnp.array(X)[:, None], jnp.array(Y)[:, None]
 STEADY = 100  # fgrad's runs in a row that are timed as one: PyTorch's one takes as long
 START = {"weight": np.ones((1, 1), np.float32)}
 

@@ -1,5 +1,6 @@
 """One pure training step, and whole runs of it as one compiled scan."""
 
+import functools
 import operator
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, TypeAlias
@@ -205,7 +206,7 @@ def fit(
         raise ValueError(f"strict: expected the CPU backend, got {jax.default_backend()!r}")
     run = _compiled_strict if strict else _compiled
     final, history, finite = run(step, state, batches, epochs)
-    if not isinstance(finite, jax.core.Tracer) and not finite:
+    if not isinstance(finite, jax.core.Tracer) and not np.asarray(finite):
         check_finite(final, history, batches)
     return final, history
 
@@ -227,7 +228,8 @@ def _run_epochs(
             f"scalar, got {jax.tree.map(jnp.shape, history)} over all epochs and batches"
         )
     watched = jax.tree.leaves((history.get("loss", ()), final.params))
-    return final, history, jnp.array([jnp.isfinite(leaf).all() for leaf in watched]).all()
+    finite = functools.reduce(operator.and_, [jnp.isfinite(leaf).all() for leaf in watched])
+    return final, history, finite
 
 
 _compiled = jax.jit(_run_epochs, static_argnums=(0, 3))
