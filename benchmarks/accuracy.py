@@ -45,8 +45,9 @@ calls as are named: $|a - e|$ below 1, $|a - e| / |e|$ above, where $e$ is PyTor
 Ties, kinks, infinities, NaN and empty batches are among the calls. The half types differ by how
 often they round: fgrad computes in float32 and rounds once, PyTorch after each step.
 
-Two numbers differ knowingly: `gelu` of infinity is infinity, where PyTorch's float32 and half kernels
-give NaN and its float64 kernel infinity; and `relu` of -0.0 is 0.0, where PyTorch keeps the sign.
+Two numbers differ knowingly: `gelu` of infinity is infinity, where PyTorch's float32 and half
+kernels give NaN and its float64 kernel infinity; and `relu` of -0.0 is 0.0, where PyTorch keeps the
+sign.
 Stricter than PyTorch: mixed dtypes, integer inputs to `relu` and pooling, and targets that would be
 broadcast are refused.
 
