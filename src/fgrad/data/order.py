@@ -1,0 +1,79 @@
+"""PyTorch's shuffle order and random split, from a seed."""
+
+import operator
+
+import numpy as np
+import numpy.typing as npt
+
+from fgrad.data.dataset import Dataset, take
+from fgrad.random import Generator
+
+
+def epoch_order(rng: Generator, n: int) -> npt.NDArray[np.int64]:
+    """Return the order of an epoch of a shuffled `DataLoader`.
+
+    Each epoch draws 64 bits that seed worker processes, which there are none of here, then 64 that
+    seed a generator of its own for `torch.randperm`: call it once an epoch, with nothing else
+    drawn from `rng` between but what the PyTorch program draws there.
+
+    Args:
+        rng: The generator that stands for `torch.manual_seed(seed)`; it is advanced.
+        n: How many images, 1 or more.
+
+    Returns:
+        The indices 0 to n - 1 in the order of `iter(DataLoader(dataset, shuffle=True))`; take
+        `batch_size` at a time.
+
+    Raises:
+        ValueError: If `n` is out of range.
+
+    Example:
+        >>> rng = Generator(0)
+        >>> print(epoch_order(rng, 6), epoch_order(rng, 6))
+        [0 4 3 5 2 1] [2 3 1 5 4 0]
+
+    Source: `torch.utils.data.DataLoader(dataset, shuffle=True)` without a `generator`.
+    """
+    if (n := operator.index(n)) < 1:
+        raise ValueError(f"n: expected 1 or more, got {n}")
+    rng.randint(0, 2**63, ())
+    return Generator(int(rng.randint(0, 2**63, ()))).randperm(n)
+
+
+def split(dataset: Dataset, held_out: float, rng: Generator) -> tuple[Dataset, Dataset]:
+    """Split a data set at random in two: to train on, and to validate with.
+
+    Args:
+        dataset: The data set, of n images.
+        held_out: How much to validate with: an integer counts the images, a fraction between 0 and
+            1 is of n, rounded down.
+        rng: The generator; it is advanced.
+
+    Returns:
+        `random_split(dataset, [n - k, k], generator)` for a count k, and
+        `random_split(dataset, [1 - f, f], generator)` for a fraction f, index by index.
+
+    Raises:
+        ValueError: If either part would be empty.
+
+    Example:
+        >>> images, labels = np.zeros((5, 1, 2, 2), np.uint8), np.arange(5, dtype=np.int32)
+        >>> train, validation = split(Dataset(images, labels, tuple("abcde")), 0.4, Generator(0))
+        >>> print(train.labels, validation.labels)
+        [4 0 1] [3 2]
+
+    Source: `torch.utils.data.random_split`.
+    """
+    n = len(dataset.labels)
+    count = held_out
+    if 0 < held_out < 1:
+        count = int(n * held_out)
+        # PyTorch rounds both parts down, and deals out what is left over, the first part first.
+        count += (n - int(n * (1 - held_out)) - count) // 2
+    if count != (whole := int(count)) or not 1 <= whole < n:
+        raise ValueError(
+            f"held_out: expected a count from 1 to {n - 1}, or a fraction that gives one, of {n} "
+            f"images, got {held_out}"
+        )
+    order = rng.randperm(n)
+    return take(dataset, order[: n - whole]), take(dataset, order[n - whole :])
