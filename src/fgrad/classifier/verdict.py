@@ -1,0 +1,94 @@
+"""Under- or overfitting, as it is read from the losses."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+_RISE: Final = 0.1  # of the lowest validation loss: less is chance, the images being few
+_FALL: Final = 0.05  # of a loss
+_CHANCE: Final = 0.9  # nothing was learnt: the loss is still this share of guessing's
+
+
+class Verdict(NamedTuple):
+    """What the losses say.
+
+    Attributes:
+        name: `"overfitting"`, `"underfitting"`, `"good fit"` or `"undecided"`.
+        reason: The numbers that say it, in a sentence.
+    """
+
+    name: str
+    reason: str
+
+
+def judge(
+    training: Sequence[float],
+    validation: Sequence[float],
+    *,
+    classes: int,
+) -> Verdict:
+    r"""Read from the losses of a run whether it learnt too little or too much by heart.
+
+    In this order: the training loss is hardly below $\log C$, what guessing gives: underfitting.
+    The validation loss ended, as the median of the last three epochs, more than 10% above its
+    lowest, while the training loss went on falling: overfitting. Both losses fell by more than 5%
+    in the last fifth of the epochs: underfitting, there is more to learn. Else it is a good fit.
+
+    Args:
+        training: The mean cross entropy on the training images, epoch by epoch.
+        validation: The same on images that were not trained on.
+        classes: The number of classes $C$.
+
+    Returns:
+        The verdict; undecided after less than two epochs.
+
+    Raises:
+        ValueError: If there are not as many losses of both kinds.
+
+    Example:
+        >>> verdict = judge([1.0, 0.5, 0.2], [1.1, 0.7, 0.9], classes=10)
+        >>> verdict.name
+        'overfitting'
+        >>> verdict.reason.partition(", while")[0]
+        'since epoch 2 the validation loss rose from 0.7 to 0.9'
+    """
+    if len(training) != len(validation):
+        raise ValueError(
+            f"validation: expected {len(training)} losses as in training, got {len(validation)}"
+        )
+    epochs = len(training)
+    if epochs < 2:
+        return Verdict("undecided", f"the losses of {epochs} epoch do not show where they go")
+    guessing = math.log(classes)
+    if training[-1] > _CHANCE * guessing:
+        return Verdict(
+            "underfitting",
+            f"the training loss, {training[-1]:.3g}, is hardly below {guessing:.3g}, which "
+            "guessing gives",
+        )
+    best = min(range(epochs), key=validation.__getitem__)
+    lowest, last = validation[best], validation[-1]
+    ended = statistics.median(validation[max(best, epochs - 3) :])
+    if ended > (1 + _RISE) * lowest and training[-1] < training[best]:
+        return Verdict(
+            "overfitting",
+            f"since epoch {best + 1} the validation loss rose from {lowest:.3g} to {ended:.3g}, "
+            f"while the training loss fell from {training[best]:.3g} to {training[-1]:.3g}",
+        )
+    recent = max(1, epochs // 5)
+    before = (training[-1 - recent], validation[-1 - recent])
+    falls = [1 - after / start for start, after in zip(before, (training[-1], last), strict=True)]
+    if min(falls) > _FALL:
+        span = "epoch" if recent == 1 else f"{recent} epochs"
+        return Verdict(
+            "underfitting",
+            f"both losses were still falling, in the last {span} from {before[0]:.3g} to "
+            f"{training[-1]:.3g} in training and from {before[1]:.3g} to {last:.3g} in "
+            "validation: train longer",
+        )
+    return Verdict(
+        "good fit",
+        f"the validation loss ended at {last:.3g}, its lowest is {lowest:.3g} in epoch {best + 1}; "
+        f"the training loss ended at {training[-1]:.3g}",
+    )
