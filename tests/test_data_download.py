@@ -214,8 +214,8 @@ BAD = [
     (wrong, "not the bytes of the known checksum", 1),
     (short, f"connection closed (after {SIZE - 1} of {SIZE} bytes)", 4),
     (endless, f"more than the {SIZE} bytes that it has", 1),
-    (cut, f"(after 1000 of {SIZE} bytes)", 4),
-    (no_http, f"(after 0 of {SIZE} bytes)", 3),
+    (cut, f"a broken answer (after 1000 of {SIZE} bytes)", 4),
+    (no_http, f"a broken answer (after 0 of {SIZE} bytes)", 3),
 ]
 
 

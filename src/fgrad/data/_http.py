@@ -1,5 +1,6 @@
 """One file from a server: gone on with after a cut where the server can, fetched anew else."""
 
+import http.client
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,4 +79,6 @@ def _reason(error: BaseException) -> str:
     """Return what is at the bottom of an error: libraries wrap it three times over."""
     while error.__context__:
         error = error.__context__
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, http.client.HTTPException):  # cut short, or not HTTP at all
+        return "a broken answer"
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or "no answer"
