@@ -7,8 +7,10 @@ reads scikit-learn, Pillow or pooch imports it when called: `pip install "fgrad[
 from fgrad.data.bundled import digits
 from fgrad.data.cifar import cifar10
 from fgrad.data.dataset import Dataset, Splits
+from fgrad.data.downloads import download
 from fgrad.data.idx import fashion_mnist, mnist
 from fgrad.data.order import epoch_order, split
+from fgrad.data.pictures import image_folder, read_image
 from fgrad.data.pixels import channel_statistics, standardise, to_float
 from fgrad.data.transforms import pad, random_crop, random_flip
 
@@ -18,12 +20,15 @@ __all__ = [
     "channel_statistics",
     "cifar10",
     "digits",
+    "download",
     "epoch_order",
     "fashion_mnist",
+    "image_folder",
     "mnist",
     "pad",
     "random_crop",
     "random_flip",
+    "read_image",
     "split",
     "standardise",
     "to_float",

@@ -32,6 +32,9 @@ _SHAPE = (3, 32, 32)
 _RECORD = 1 + 3 * 32 * 32
 _MOST = 10_000
 
+BYTES = _MOST * _RECORD
+"""What a whole file has."""
+
 
 def cifar10(folder: str | os.PathLike[str]) -> Splits:
     """Read CIFAR-10: 50,000 small photographs to train on and 10,000 to test with.
@@ -62,10 +65,10 @@ def cifar10(folder: str | os.PathLike[str]) -> Splits:
     batches: list[Images] = []
     for path in paths:
         with _reading.opened(path) as file:
-            data = _reading.read(path, file, _MOST * _RECORD + 1)
+            data = _reading.read(path, file, BYTES + 1)
         count, rest = divmod(len(data), _RECORD)
         if rest or not count:
-            found = f"{len(data)} bytes" if len(data) <= _MOST * _RECORD else "more"
+            found = f"{len(data)} bytes" if len(data) <= BYTES else "more"
             raise ValueError(
                 f"{path}: expected 1 to {_MOST} records of {_RECORD} bytes, got {found}"
             )

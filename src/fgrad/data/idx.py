@@ -1,5 +1,6 @@
 """MNIST and Fashion-MNIST from their IDX files."""
 
+import math
 import os
 from pathlib import Path
 
@@ -144,16 +145,16 @@ def read_idx(path: Path, shape: tuple[int, ...], *, most: int) -> npt.NDArray[np
                 f"{path}: expected an IDX file of {rank} axes of bytes, beginning with "
                 f"{start.hex(' ')}, got {header[:4].hex(' ') or 'an empty file'}"
             )
-        count, *sizes = np.frombuffer(header[4 : len(header) // 4 * 4], ">u4").tolist() or [0]
-        if len(header) < 4 * (1 + rank) or tuple(sizes) != shape or not 1 <= count <= most:
+        sizes = tuple(np.frombuffer(header[4 : len(header) // 4 * 4], ">u4").tolist())
+        if len(sizes) != rank or sizes[1:] != shape or not 1 <= sizes[0] <= most:
             raise ValueError(
-                f"{path}: expected the sizes 1 to {most}{''.join(f' x {size}' for size in shape)} "
-                f"in its header, got {header[4:].hex(' ', 4) or 'none'} (hexadecimal)"
+                f"{path}: expected the sizes {' x '.join(map(str, (f'1 to {most}', *shape)))} in "
+                f"its header, got {' x '.join(map(str, sizes)) or 'none'}"
             )
-        size = count * int(np.prod(shape))
+        size = math.prod(sizes)
         # One byte more tells whether there are more, and lets gzip check its sum.
         data = _reading.read(path, file, size + 1)
     if len(data) != size:
         found = "more" if len(data) > size else len(data)
         raise ValueError(f"{path}: expected {size} bytes after its header, got {found}")
-    return np.frombuffer(data, np.uint8).reshape(count, *shape)
+    return np.frombuffer(data, np.uint8).reshape(sizes)

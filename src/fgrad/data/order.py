@@ -65,15 +65,18 @@ def split(dataset: Dataset, held_out: float, rng: Generator) -> tuple[Dataset, D
     Source: `torch.utils.data.random_split`.
     """
     n = len(dataset.labels)
-    count = held_out
-    if 0 < held_out < 1:
+    if isinstance(held_out, int | np.integer):
+        count = int(held_out)
+    elif 0 < held_out < 1:
         count = int(n * held_out)
         # PyTorch rounds both parts down, and deals out what is left over, the first part first.
         count += (n - int(n * (1 - held_out)) - count) // 2
-    if count != (whole := int(count)) or not 1 <= whole < n:
+    else:
+        count = 0
+    if not 1 <= count < n:
         raise ValueError(
             f"held_out: expected a count from 1 to {n - 1}, or a fraction that gives one, of {n} "
             f"images, got {held_out}"
         )
     order = rng.randperm(n)
-    return take(dataset, order[: n - whole]), take(dataset, order[n - whole :])
+    return take(dataset, order[: n - count]), take(dataset, order[n - count :])
