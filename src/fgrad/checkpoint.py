@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint
 
+from fgrad.data import _optional
 from fgrad.types import ArrayLike, Params
 
 _MANIFEST: Final = "manifest.json"
@@ -66,6 +66,7 @@ def save(
         The checkpoint's own folder.
 
     Raises:
+        ImportError: If Orbax is not installed.
         ValueError: If `step` or `keep` is too small, `tree` has no leaves or one that is no array
             or empty, or `settings` or `info` is nothing that JSON can hold.
         OSError: If it cannot be written; nothing of it is left behind then, and the checkpoints
@@ -144,6 +145,7 @@ def restore(
         ValueError: If there is no checkpoint, or none that is whole, or the latest that is has
             other settings or other arrays, all of them listed.
         OSError: If `folder` cannot be read.
+        ImportError: If Orbax is not installed.
 
     Example:
         See `save`.
@@ -203,10 +205,16 @@ def _find_room(path: Path, tree: Params) -> None:
     path.unlink()
 
 
+def _orbax() -> Any:
+    orbax = _optional.load("orbax.checkpoint")
+    return orbax.Checkpointer(orbax.StandardCheckpointHandler())
+
+
 def _write_arrays(path: Path, tree: Params) -> None:
     """Have Orbax write the arrays; whatever goes wrong is an OSError, as they were checked."""
+    writer = _orbax()
     try:
-        with orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler()) as writer:
+        with writer:
             writer.save(path, jax.tree.map(_plain, tree))
     except OSError:
         raise
@@ -228,7 +236,7 @@ def _read_arrays(path: Path, like: Params) -> Params:
             return read
         return jax.random.wrap_key_data(jnp.asarray(read), impl=str(jax.random.key_impl(leaf)))
 
-    with orbax.checkpoint.Checkpointer(orbax.checkpoint.StandardCheckpointHandler()) as reader:
+    with _orbax() as reader:
         read = reader.restore(path, jax.tree.map(wanted, like))
     return jax.tree.map(wrapped, like, read)
 

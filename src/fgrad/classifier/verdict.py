@@ -5,8 +5,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-_RISE: Final = 0.1  # of the lowest validation loss: less is chance, the images being few
+_CLEARLY: Final = 0.1  # above another loss: less is chance, the images being few
 _FALL: Final = 0.05  # of a loss
+_SMOOTHED: Final = 5  # epochs, from which on a single one counts for little
 _CHANCE: Final = 0.9  # nothing was learnt: the loss is still this share of guessing's
 
 
@@ -31,9 +32,10 @@ def judge(
     r"""Read from the losses of a run whether it learnt too little or too much by heart.
 
     In this order: the training loss is hardly below $\log C$, what guessing gives: underfitting.
-    The validation loss ended, as the median of the last three epochs, more than 10% above its
-    lowest, while the training loss went on falling: overfitting. Both losses fell by more than 5%
-    in the last fifth of the epochs: underfitting, there is more to learn. Else it is a good fit.
+    The validation loss ended more than 10% above its lowest and above the training loss, which
+    went on falling: overfitting. Both losses fell by more than 5% in the last fifth of the epochs:
+    underfitting, there is more to learn. Else it is a good fit. From five epochs on, the validation
+    loss is smoothed first, as the median of three epochs.
 
     Args:
         training: The mean cross entropy on the training images, epoch by epoch.
@@ -67,17 +69,19 @@ def judge(
             f"the training loss, {training[-1]:.3g}, is hardly below {guessing:.3g}, which "
             "guessing gives",
         )
-    best = min(range(epochs), key=validation.__getitem__)
-    lowest, last = validation[best], validation[-1]
-    ended = statistics.median(validation[max(best, epochs - 3) :])
-    if ended > (1 + _RISE) * lowest and training[-1] < training[best]:
+    smooth = list(validation)
+    if epochs >= _SMOOTHED:
+        smooth = [statistics.median(validation[max(0, i - 1) : i + 2]) for i in range(epochs)]
+    best = min(range(epochs), key=smooth.__getitem__)
+    lowest, last = smooth[best], smooth[-1]
+    if last > (1 + _CLEARLY) * max(lowest, training[-1]) and training[-1] < training[best]:
         return Verdict(
             "overfitting",
-            f"since epoch {best + 1} the validation loss rose from {lowest:.3g} to {ended:.3g}, "
+            f"since epoch {best + 1} the validation loss rose from {lowest:.3g} to {last:.3g}, "
             f"while the training loss fell from {training[best]:.3g} to {training[-1]:.3g}",
         )
     recent = max(1, epochs // 5)
-    before = (training[-1 - recent], validation[-1 - recent])
+    before = (training[-1 - recent], smooth[-1 - recent])
     falls = [1 - after / start for start, after in zip(before, (training[-1], last), strict=True)]
     if min(falls) > _FALL:
         span = "epoch" if recent == 1 else f"{recent} epochs"
