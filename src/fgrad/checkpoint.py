@@ -205,16 +205,11 @@ def _find_room(path: Path, tree: Params) -> None:
     path.unlink()
 
 
-def _orbax() -> Any:
-    orbax = _optional.load("orbax.checkpoint")
-    return orbax.Checkpointer(orbax.StandardCheckpointHandler())
-
-
 def _write_arrays(path: Path, tree: Params) -> None:
     """Have Orbax write the arrays; whatever goes wrong is an OSError, as they were checked."""
-    writer = _orbax()
+    orbax = _optional.load("orbax.checkpoint")
     try:
-        with writer:
+        with orbax.Checkpointer(orbax.StandardCheckpointHandler()) as writer:
             writer.save(path, jax.tree.map(_plain, tree))
     except OSError:
         raise
@@ -236,7 +231,8 @@ def _read_arrays(path: Path, like: Params) -> Params:
             return read
         return jax.random.wrap_key_data(jnp.asarray(read), impl=str(jax.random.key_impl(leaf)))
 
-    with _orbax() as reader:
+    orbax = _optional.load("orbax.checkpoint")
+    with orbax.Checkpointer(orbax.StandardCheckpointHandler()) as reader:
         read = reader.restore(path, jax.tree.map(wanted, like))
     return jax.tree.map(wrapped, like, read)
 

@@ -148,11 +148,12 @@ def examples(
     right = right[np.linspace(0, len(right) - 1, min(count, len(right))).astype(int)]
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
     figure = Figure(figsize=(1.3 * columns, 8.6), layout="constrained")
-    parts = [figure.add_subfigure(half) for half in figure.add_gridspec(2, 1)]
-    for part, chosen, title, color in (
-        (parts[0], right, "Classified right", BLUE),
-        (parts[1], wrong, "Classified wrong, the surest first", ORANGE),
+    grid = figure.add_gridspec(2, 1)
+    for half, chosen, title, color in (
+        (grid[0], right, "Classified right", BLUE),
+        (grid[1], wrong, "Classified wrong, the surest first", ORANGE),
     ):
+        part = figure.add_subfigure(half)
         part.suptitle(title if len(chosen) else f"{title}: none", color=color)
         for axes, index in zip(_grid(part.subplots(2, columns)), [*chosen], strict=False):
             probability = probabilities[index]
