@@ -16,7 +16,7 @@ class Defaults(NamedTuple):
     Attributes:
         epochs: How many passes over it.
         batch_size: How many images a step takes.
-        lr: The learning rate.
+        lr: The learning rate at first.
         momentum: SGD's momentum.
         shift: By how many pixels at most an image is shifted at random.
         flip: Whether images are mirrored at random.
@@ -32,7 +32,7 @@ class Defaults(NamedTuple):
 
 # Chosen on validation images; the test images had no say.
 DEFAULTS: Final[Mapping[str, Defaults]] = {
-    "digits": Defaults(epochs=30, batch_size=32, lr=0.01, momentum=0.9, shift=2, flip=False),
+    "digits": Defaults(epochs=30, batch_size=32, lr=0.02, momentum=0.9, shift=2, flip=False),
     "mnist": Defaults(epochs=10, batch_size=64, lr=0.02, momentum=0.9, shift=2, flip=False),
     "fashion-mnist": Defaults(epochs=15, batch_size=64, lr=0.02, momentum=0.9, shift=0, flip=True),
     "cifar10": Defaults(epochs=30, batch_size=64, lr=0.02, momentum=0.9, shift=4, flip=True),
@@ -47,7 +47,9 @@ _READERS: Final[Mapping[str, Callable[[str | os.PathLike[str]], Splits]]] = {
 }
 
 
-def load(name: str, folder: str | os.PathLike[str] | None = None, *, seed: int = 0) -> Splits:
+def load_dataset(
+    name: str, folder: str | os.PathLike[str] | None = None, *, seed: int = 0
+) -> Splits:
     """Read a data set as images of 32x32.
 
     Args:
@@ -65,7 +67,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None, *, seed: int =
         ImportError: If a library that reads it is not installed.
 
     Example:
-        >>> train, test = load("digits")
+        >>> train, test = load_dataset("digits")
         >>> train.images.shape
         (1442, 1, 32, 32)
     """

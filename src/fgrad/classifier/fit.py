@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fgrad.classifier.run import Run
+from fgrad.training import DivergenceError
 
 _CALL = 0.5  # seconds that a call of the compiled program is to take
 
@@ -73,7 +74,19 @@ def fit(
             run.save(folder)
             saved, due = (run.epoch, run.step), time.monotonic() + save_every
         start = time.perf_counter()
-        made = run.advance(count)
+        try:
+            made = run.advance(count)
+        except DivergenceError as error:
+            if folder is None:
+                raise
+            message = f"{error}; the last good checkpoint is in {folder}"
+            raise DivergenceError(
+                message,
+                epoch=error.epoch,
+                step=error.step,
+                state=error.state,
+                history=error.history,
+            ) from error
         seconds = time.perf_counter() - start
         left = (epochs - run.epoch) * run.steps - run.step
         if on_progress:

@@ -49,7 +49,8 @@ class Run:
         steps: How many steps an epoch has.
         batch_size: How many images a step takes.
         records: For each epoch done: its number from 1, the updates so far, the mean loss and the
-            accuracy over the epoch's own steps, and over the validation images after it.
+            accuracy over the epoch's own steps, and over the validation images after it with that
+            loss's standard error.
         best: The parameters after the best epoch.
         best_epoch: Its number from 1, 0 before the first: the most accurate one in validation,
             among those the one of the lowest loss.
@@ -232,6 +233,7 @@ class Run:
                 "accuracy": accuracy,
                 "validation_loss": float(losses.mean()),
                 "validation_accuracy": float(right.mean()),
+                "validation_standard_error": float(losses.std() / np.sqrt(len(losses))),
             }
         )
         if max(self.records, key=_merit) is self.records[-1]:  # of equals, the first

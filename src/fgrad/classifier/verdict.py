@@ -28,19 +28,22 @@ def judge(
     validation: Sequence[float],
     *,
     classes: int,
+    standard_error: float = 0.0,
 ) -> Verdict:
     r"""Read from the losses of a run whether it learnt too little or too much by heart.
 
     In this order: the training loss is hardly below $\log C$, what guessing gives: underfitting.
-    The validation loss ended more than 10% above its lowest and above the training loss, which
-    went on falling: overfitting. Both losses fell by more than 5% in the last fifth of the epochs:
-    underfitting, there is more to learn. Else it is a good fit. From five epochs on, the validation
-    loss is smoothed first, as the median of three epochs.
+    The validation loss ended more than 10% and its standard error above its lowest, and above the
+    training loss, which went on falling: overfitting. It ended at more than twice the training
+    loss, and more than two standard errors above it: overfitting as well. Both losses fell by more
+    than 5% in the last fifth of the epochs: underfitting, there is more to learn. Else it is a good
+    fit. From five epochs on, the validation loss is smoothed first, as the median of three epochs.
 
     Args:
         training: The mean cross entropy on the training images, epoch by epoch.
         validation: The same on images that were not trained on.
         classes: The number of classes $C$.
+        standard_error: How far the last validation loss may be off because the images are few.
 
     Returns:
         The verdict; undecided after less than two epochs.
@@ -74,11 +77,18 @@ def judge(
         smooth = [statistics.median(validation[max(0, i - 1) : i + 2]) for i in range(epochs)]
     best = min(range(epochs), key=smooth.__getitem__)
     lowest, last = smooth[best], smooth[-1]
-    if last > (1 + _CLEARLY) * max(lowest, training[-1]) and training[-1] < training[best]:
+    rose = last > max((1 + _CLEARLY) * lowest, lowest + standard_error)
+    if rose and training[-1] < min(last, training[best]):
         return Verdict(
             "overfitting",
             f"since epoch {best + 1} the validation loss rose from {lowest:.3g} to {last:.3g}, "
             f"while the training loss fell from {training[best]:.3g} to {training[-1]:.3g}",
+        )
+    if last > max(2 * training[-1], training[-1] + 2 * standard_error):
+        return Verdict(
+            "overfitting",
+            f"the validation loss ended at {last:.3g}, {last / training[-1]:.2g} times the training "
+            f"loss of {training[-1]:.3g}",
         )
     recent = max(1, epochs // 5)
     before = (training[-1 - recent], smooth[-1 - recent])

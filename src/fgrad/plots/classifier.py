@@ -50,7 +50,7 @@ def curves(records: Sequence[Metrics], verdict: str, reason: str, *, best_epoch:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="upper right" if name == "loss" else "lower right")
-    left.set_ylim(bottom=0)
+    left.set_yscale("log")
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     right.annotate(
         f"best: epoch {best_epoch}",
@@ -137,7 +137,7 @@ def examples(
         >>> images = np.zeros((2, 1, 4, 4), np.uint8)
         >>> figure = examples(images, np.array([0, 0]), np.array([[0.9, 0.1], [0.2, 0.8]]), "ab")
         >>> [axes.get_title() for axes in figure.axes if axes.get_title()]
-        ['a\n90%', 'b 80%\nis a 20%']
+        ['a 90%', 'b 80%\ntrue: a 20%']
     """
     labels = np.asarray(labels)
     predicted = probabilities.argmax(1)
@@ -147,22 +147,25 @@ def examples(
     # The right ones evenly spread over the set; the wrong ones, the surest first.
     right = right[np.linspace(0, len(right) - 1, min(count, len(right))).astype(int)]
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
-    figure = Figure(figsize=(1.3 * columns, 8.6), layout="constrained")
-    grid = figure.add_gridspec(2, 1)
-    for half, chosen, title, color in (
-        (grid[0], right, "Classified right", BLUE),
-        (grid[1], wrong, "Classified wrong, the surest first", ORANGE),
+    rows = [max(1, -(-len(chosen) // columns)) for chosen in (right, wrong)]
+    heights = [0.5 + 1.75 * count for count in rows]
+    figure = Figure(figsize=(1.4 * columns, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(2, 1, height_ratios=heights)
+    for i, chosen, title, color in (
+        (0, right, "Classified right", BLUE),
+        (1, wrong, "Classified wrong, the surest first", ORANGE),
     ):
-        part = figure.add_subfigure(half)
+        part = figure.add_subfigure(grid[i])
         part.suptitle(title if len(chosen) else f"{title}: none", color=color)
-        for axes, index in zip(_grid(part.subplots(2, columns)), [*chosen], strict=False):
+        for axes, index in zip(
+            _grid(part.subplots(rows[i], columns, squeeze=False)), [*chosen], strict=False
+        ):
             probability = probabilities[index]
             name = classes[predicted[index]]
-            text = f"{_short(name)}\n{sure[index]:.0%}"
+            text = f"{_short(name)} {sure[index]:.0%}"
             if predicted[index] != labels[index]:
                 true = labels[index]
-                text = f"{_short(name)} {sure[index]:.0%}\n"
-                text += f"is {_short(classes[true])} {probability[true]:.0%}"
+                text += f"\ntrue: {_short(classes[true])} {probability[true]:.0%}"
             axes.imshow(
                 images[index].transpose(1, 2, 0).squeeze(),
                 cmap="gray",
