@@ -74,6 +74,7 @@ GREYS = {
     },
     "on its side": (saved(Image.fromarray(GREY), "PNG", exif=turned(6)), np.rot90(GREY, -1)),
     "upside down": (saved(Image.fromarray(GREY), "PNG", exif=turned(3)), np.rot90(GREY, 2)),
+    "broken EXIF": (saved(Image.fromarray(GREY), "PNG", exif=b"MM\0*\0\0\0\x08\0\xff"), GREY),
     "wide": (saved(Image.fromarray(np.pad(GREY, ((0, 0), (6, 6)))), "PNG"), GREY),
     "high": (saved(Image.fromarray(np.pad(GREY, ((6, 6), (0, 0)))), "PNG"), GREY),
 }
@@ -193,6 +194,19 @@ def test_a_folder_in_torchvision_s_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images[:, 0, 0, 0], range(6))
     np.testing.assert_array_equal(labels, [0, 1, 1, 1, 1, 1])
     assert (images.dtype, labels.dtype) == (np.uint8, np.int32)
+
+
+def test_names_are_sorted_at_every_level(tmp_path: Path) -> None:
+    """However the file system lists them."""
+    names = [f"{a}/{b}/{c}.png" for a in "123456" for b in "123456" for c in "123"]
+    folder_of(tmp_path, [names[i] for i in RNG.permutation(len(names))])
+    made = {name: saved(Image.new("L", (2, 2), i), "PNG") for i, name in enumerate(names)}
+    for name, content in made.items():
+        (tmp_path / name).write_bytes(content)
+    images, labels, classes = data.image_folder(tmp_path, size=2, channels=1)
+    assert classes == tuple("123456")
+    np.testing.assert_array_equal(images[:, 0, 0, 0], range(len(names)))
+    np.testing.assert_array_equal(labels, np.repeat(range(6), 18))
 
 
 def test_an_unlike_folder(tmp_path: Path) -> None:

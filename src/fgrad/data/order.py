@@ -68,9 +68,7 @@ def split(dataset: Dataset, held_out: float, rng: Generator) -> tuple[Dataset, D
     if isinstance(held_out, int | np.integer):
         count = int(held_out)
     elif 0 < held_out < 1:
-        count = int(n * held_out)
-        # PyTorch rounds both parts down, and deals out what is left over, the first part first.
-        count += (n - int(n * (1 - held_out)) - count) // 2
+        count = int(n * held_out)  # what is left over goes to the first part, in PyTorch as well
     else:
         count = 0
     if not 1 <= count < n:
