@@ -91,12 +91,12 @@ def test_grey_pixels(content: bytes, pixels: np.ndarray, tmp_path: Path) -> None
     np.testing.assert_array_equal(image, np.stack([pixels] * 3))
 
 
-INKS = 255 - np.dstack([COLOUR, np.full_like(COLOUR[..., 0], 255)])
+INKS = [*(255 - COLOUR).transpose(2, 0, 1), np.zeros((SIZE, SIZE), "u1")]
 COLOURS = {
     "png": saved(Image.fromarray(COLOUR), "PNG"),
     "ppm": saved(Image.fromarray(COLOUR), "PPM"),
     "webp": saved(Image.fromarray(COLOUR), "WEBP", lossless=True),
-    "cmyk": saved(Image.fromarray(INKS, "CMYK"), "TIFF"),
+    "cmyk": saved(Image.merge("CMYK", [Image.fromarray(ink) for ink in INKS]), "TIFF"),
 }
 
 
