@@ -104,6 +104,8 @@ def check(folder: Path, files: dict[str, bytes], kind: str) -> bool:
         np.testing.assert_array_equal(part.images.reshape(images.shape), images)
         np.testing.assert_array_equal(part.labels, labels)
         assert (part.images.dtype, part.labels.dtype) == (np.uint8, np.int32)
+        assert part.images.flags.c_contiguous
+        assert part.images.flags.writeable
     return True
 
 
@@ -302,5 +304,5 @@ def test_not_a_folder(load: object, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="folder: expected a folder, got a file at "):
         load(tmp_path / "file")
-    with pytest.raises(ValueError, match="folder: expected a folder, got none at "):
+    with pytest.raises(ValueError, match="folder: expected a folder, got a file at "):
         load(tmp_path / "file" / "below")

@@ -1,6 +1,8 @@
 """Pictures of every kind, by what their pixels must be; and folders of them by class."""
 
+import errno
 import io
+import os
 import struct
 import sys
 import zlib
@@ -85,6 +87,8 @@ def test_grey_pixels(content: bytes, pixels: np.ndarray, tmp_path: Path) -> None
     (tmp_path / "picture").write_bytes(content)
     image = data.read_image(tmp_path / "picture", size=SIZE, channels=1)
     assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    assert image.flags.writeable
     np.testing.assert_array_equal(image, pixels[None])
     # Grey is as much of red as of green and blue.
     image = data.read_image(tmp_path / "picture", size=SIZE, channels=3)
@@ -219,6 +223,25 @@ def test_an_unlike_folder(tmp_path: Path) -> None:
         data.image_folder(tmp_path, size=2, channels=1)
     with pytest.raises(ValueError, match="folder: expected a folder, got none at none"):
         data.image_folder("none", size=2, channels=1)
+
+
+def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures are not left out without a word."""
+    folder_of(tmp_path, ["a/0.png", "a/deep/0.png", "b/0.png"])
+    scandir = os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if str(path) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    locked = str(tmp_path / "a" / "deep")
+    with pytest.raises(ValueError, match=r"a/deep: expected a folder that can be read, got Perm"):
+        data.image_folder(tmp_path, size=2, channels=1)
+    locked = str(tmp_path)
+    with pytest.raises(ValueError, match="folder: expected a folder, got Perm"):
+        data.image_folder(tmp_path, size=2, channels=1)
 
 
 def test_unreadable_pictures_are_named_together(tmp_path: Path) -> None:
