@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fgrad import data
@@ -104,6 +104,8 @@ def check(folder: Path, files: dict[str, bytes], kind: str) -> bool:
         np.testing.assert_array_equal(part.images.reshape(images.shape), images)
         np.testing.assert_array_equal(part.labels, labels)
         assert (part.images.dtype, part.labels.dtype) == (np.uint8, np.int32)
+        assert part.images.flags.c_contiguous
+        assert part.images.flags.writeable
     return True
 
 
@@ -150,6 +152,35 @@ def test_damaged_files(kind: str, packed: bool, times: int, tmp_path: Path) -> N
     assert 0.02 < np.mean(outcomes) < 0.6
 
 
+def test_labels_out_of_range(tmp_path: Path) -> None:
+    """Classes are counted from 0: the first that is none is 10."""
+    files = {**idx_files(), **cifar_files()}
+    write(tmp_path, files)
+    for name, load in (("t10k-labels-idx1-ubyte", data.mnist), ("test_batch.bin", data.cifar10)):
+        content = bytearray(files[name])
+        content[-1 if "idx1" in name else -3073] = 10
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}: expected labels from 0 to 9, got 10"):
+            load(tmp_path)
+
+
+def test_train_and_test_exchanged(tmp_path: Path) -> None:
+    """More than 10,000 to test with are not MNIST's."""
+    write(tmp_path, idx_files())
+    many = idx_bytes(np.zeros(10_001, "u1"))
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(many)
+    with pytest.raises(ValueError, match=r"expected the sizes 1 to 10000 in its header, got 10001"):
+        data.mnist(tmp_path)
+
+
+def test_a_file_cut_between_two_records(tmp_path: Path) -> None:
+    files = cifar_files()
+    write(tmp_path, files)
+    (tmp_path / "data_batch_3.bin").write_bytes(files["data_batch_3.bin"][:3073])
+    with pytest.raises(ValueError, match=r"data_batch_3\.bin: expected 2 images as in .*, got 1"):
+        data.cifar10(tmp_path)
+
+
 @given(content=st.binary(max_size=40))
 @settings(max_examples=300)
 def test_any_bytes_as_labels(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
@@ -170,6 +201,8 @@ SIDES = st.just(28) | st.integers(0, 99)
     sizes=st.tuples(st.just(1) | st.integers(0, 2**32 - 1), SIDES, SIDES),
     length=st.integers(780, 790),
 )
+@example(sizes=(1, 28, 28), length=784)
+@example(sizes=(1, 14, 56), length=784)
 @settings(max_examples=300)
 def test_any_header(
     tmp_path_factory: pytest.TempPathFactory, sizes: tuple[int, ...], length: int
@@ -271,5 +304,5 @@ def test_not_a_folder(load: object, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="folder: expected a folder, got a file at "):
         load(tmp_path / "file")
-    with pytest.raises(ValueError, match="folder: expected a folder, got none at "):
+    with pytest.raises(ValueError, match="folder: expected a folder, got a file at "):
         load(tmp_path / "file" / "below")

@@ -1,6 +1,8 @@
 """Pictures of every kind, by what their pixels must be; and folders of them by class."""
 
+import errno
 import io
+import os
 import struct
 import sys
 import zlib
@@ -74,6 +76,7 @@ GREYS = {
     },
     "on its side": (saved(Image.fromarray(GREY), "PNG", exif=turned(6)), np.rot90(GREY, -1)),
     "upside down": (saved(Image.fromarray(GREY), "PNG", exif=turned(3)), np.rot90(GREY, 2)),
+    "broken EXIF": (saved(Image.fromarray(GREY), "PNG", exif=b"MM\0*\0\0\0\x08\0\xff"), GREY),
     "wide": (saved(Image.fromarray(np.pad(GREY, ((0, 0), (6, 6)))), "PNG"), GREY),
     "high": (saved(Image.fromarray(np.pad(GREY, ((6, 6), (0, 0)))), "PNG"), GREY),
 }
@@ -84,18 +87,20 @@ def test_grey_pixels(content: bytes, pixels: np.ndarray, tmp_path: Path) -> None
     (tmp_path / "picture").write_bytes(content)
     image = data.read_image(tmp_path / "picture", size=SIZE, channels=1)
     assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    assert image.flags.writeable
     np.testing.assert_array_equal(image, pixels[None])
     # Grey is as much of red as of green and blue.
     image = data.read_image(tmp_path / "picture", size=SIZE, channels=3)
     np.testing.assert_array_equal(image, np.stack([pixels] * 3))
 
 
-INKS = 255 - np.dstack([COLOUR, np.full_like(COLOUR[..., 0], 255)])
+INKS = [*(255 - COLOUR).transpose(2, 0, 1), np.zeros((SIZE, SIZE), "u1")]
 COLOURS = {
     "png": saved(Image.fromarray(COLOUR), "PNG"),
     "ppm": saved(Image.fromarray(COLOUR), "PPM"),
     "webp": saved(Image.fromarray(COLOUR), "WEBP", lossless=True),
-    "cmyk": saved(Image.fromarray(INKS, "CMYK"), "TIFF"),
+    "cmyk": saved(Image.merge("CMYK", [Image.fromarray(ink) for ink in INKS]), "TIFF"),
 }
 
 
@@ -195,6 +200,19 @@ def test_a_folder_in_torchvision_s_order(tmp_path: Path) -> None:
     assert (images.dtype, labels.dtype) == (np.uint8, np.int32)
 
 
+def test_names_are_sorted_at_every_level(tmp_path: Path) -> None:
+    """However the file system lists them."""
+    names = [f"{a}/{b}/{c}.png" for a in "123456" for b in "123456" for c in "123"]
+    folder_of(tmp_path, [names[i] for i in RNG.permutation(len(names))])
+    made = {name: saved(Image.new("L", (2, 2), i), "PNG") for i, name in enumerate(names)}
+    for name, content in made.items():
+        (tmp_path / name).write_bytes(content)
+    images, labels, classes = data.image_folder(tmp_path, size=2, channels=1)
+    assert classes == tuple("123456")
+    np.testing.assert_array_equal(images[:, 0, 0, 0], range(len(names)))
+    np.testing.assert_array_equal(labels, np.repeat(range(6), 18))
+
+
 def test_an_unlike_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected a subfolder for each class in .*, got none"):
         data.image_folder(tmp_path, size=2, channels=1)
@@ -205,6 +223,25 @@ def test_an_unlike_folder(tmp_path: Path) -> None:
         data.image_folder(tmp_path, size=2, channels=1)
     with pytest.raises(ValueError, match="folder: expected a folder, got none at none"):
         data.image_folder("none", size=2, channels=1)
+
+
+def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pictures are not left out without a word."""
+    folder_of(tmp_path, ["a/0.png", "a/deep/0.png", "b/0.png"])
+    scandir = os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if str(path) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    locked = str(tmp_path / "a" / "deep")
+    with pytest.raises(ValueError, match=r"a/deep: expected a folder that can be read, got Perm"):
+        data.image_folder(tmp_path, size=2, channels=1)
+    locked = str(tmp_path)
+    with pytest.raises(ValueError, match="folder: expected a folder, got Perm"):
+        data.image_folder(tmp_path, size=2, channels=1)
 
 
 def test_unreadable_pictures_are_named_together(tmp_path: Path) -> None:

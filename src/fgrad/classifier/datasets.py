@@ -34,7 +34,7 @@ class Defaults(NamedTuple):
 DEFAULTS: Final[Mapping[str, Defaults]] = {
     "digits": Defaults(epochs=30, batch_size=32, lr=0.02, momentum=0.9, shift=2, flip=False),
     "mnist": Defaults(epochs=10, batch_size=64, lr=0.02, momentum=0.9, shift=2, flip=False),
-    "fashion-mnist": Defaults(epochs=15, batch_size=64, lr=0.02, momentum=0.9, shift=0, flip=True),
+    "fashion-mnist": Defaults(epochs=15, batch_size=64, lr=0.05, momentum=0.9, shift=0, flip=True),
     "cifar10": Defaults(epochs=30, batch_size=64, lr=0.02, momentum=0.9, shift=4, flip=True),
     "folder": Defaults(epochs=30, batch_size=32, lr=0.01, momentum=0.9, shift=2, flip=True),
 }

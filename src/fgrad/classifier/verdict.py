@@ -87,8 +87,8 @@ def judge(
     if last > max(2 * training[-1], training[-1] + 2 * standard_error):
         return Verdict(
             "overfitting",
-            f"the validation loss ended at {last:.3g}, {last / training[-1]:.2g} times the training "
-            f"loss of {training[-1]:.3g}",
+            f"the validation loss ended at {last:.3g}, {last / training[-1]:.2g} times the "
+            f"training loss of {training[-1]:.3g}",
         )
     recent = max(1, epochs // 5)
     before = (training[-1 - recent], smooth[-1 - recent])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from fgrad.data import _optional
+from fgrad.data import _optional, _reading
 
 # How often in a row a server may fail without a byte gained.
 _TRIES = 3
@@ -81,4 +81,4 @@ def _reason(error: BaseException) -> str:
         error = error.__context__
     if isinstance(error, http.client.HTTPException):  # cut short, or not HTTP at all
         return "a broken answer"
-    return getattr(error, "strerror", None) or " ".join(str(error).split()) or "no answer"
+    return _reading.reason(error)

@@ -1,9 +1,10 @@
 """Files that others made, read with no more memory than what they hold and may hold."""
 
+import contextlib
 import gzip
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -12,14 +13,18 @@ _CHUNK = 2**20
 
 
 def folder_of(name: str | os.PathLike[str]) -> Path:
-    """Return the argument `folder` as a path, if it is a folder."""
+    """Return the argument `folder` as a path, if it is a folder that can be looked into."""
     folder = Path(name)
     try:
-        if folder.is_dir():
-            return folder
-        found = "a file" if folder.exists() else "none"
-    except OSError as error:
-        found = str(error.strerror)
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        found = "none"
+    except NotADirectoryError:
+        found = "a file"
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        found = reason(error)
+    else:
+        return folder
     raise ValueError(f"folder: expected a folder, got {found} at {folder}")
 
 
@@ -28,7 +33,7 @@ def find(folder: Path, names: Iterable[Iterable[str]]) -> list[Path]:
     found, missing = [], []
     for candidates in names:
         paths = [folder / candidate for candidate in candidates]
-        there = [path for path in paths if path.is_file()]
+        there = [path for path in paths if os.path.isfile(path)]
         if there:
             found.append(there[0])
         else:
@@ -38,6 +43,18 @@ def find(folder: Path, names: Iterable[Iterable[str]]) -> list[Path]:
     return found
 
 
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to read its bytes; whatever is wrong with it is a ValueError."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{path}: expected a file that can be read, got {reason(error)}"
+        ) from error
+
+
 def unpacked(file: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
     """Return a file as it is, or what it holds if it is gzipped, by its first bytes."""
     packed = file.read(2) == b"\x1f\x8b"
@@ -45,22 +62,15 @@ def unpacked(file: IO[bytes]) -> IO[bytes] | gzip.GzipFile:
     return gzip.GzipFile(fileobj=file, mode="rb") if packed else file
 
 
-def read(path: Path, file: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
+def read(file: IO[bytes] | gzip.GzipFile, size: int) -> bytearray:
     """Read `size` bytes, or as many as there are."""
     data = bytearray()
-    try:
-        while len(data) < size and (chunk := file.read(min(size - len(data), _CHUNK))):
-            data += chunk
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: expected a file that can be read, got {error}") from error
+    while len(data) < size and (chunk := file.read(min(size - len(data), _CHUNK))):
+        data += chunk
     return data
 
 
-def opened(path: Path) -> IO[bytes]:
-    """Open a file to read its bytes."""
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise ValueError(
-            f"{path}: expected a file that can be read, got {error.strerror}"
-        ) from error
+def reason(error: BaseException) -> str:
+    """Return what an error says, in one line."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split()) or type(error).__name__

@@ -65,7 +65,7 @@ def cifar10(folder: str | os.PathLike[str]) -> Splits:
     batches: list[Images] = []
     for path in paths:
         with _reading.opened(path) as file:
-            data = _reading.read(path, file, BYTES + 1)
+            data = _reading.read(file, BYTES + 1)
         count, rest = divmod(len(data), _RECORD)
         if rest or not count:
             found = f"{len(data)} bytes" if len(data) <= BYTES else "more"
@@ -84,7 +84,7 @@ def cifar10(folder: str | os.PathLike[str]) -> Splits:
     train, test = np.concatenate(batches[:-1]), batches[-1]
     return Splits(
         *(
-            Dataset(part[:, 1:].reshape(-1, *_SHAPE), part[:, 0].astype(np.int32), CLASSES)
+            Dataset(part[:, 1:].copy().reshape(-1, *_SHAPE), part[:, 0].astype(np.int32), CLASSES)
             for part in (train, test)
         )
     )

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fgrad.data import _http, _optional, cifar
+from fgrad.data import _http, _optional, _reading, cifar
 from fgrad.data.sources import SOURCES, File
 from fgrad.files import write_whole
 
@@ -71,7 +71,7 @@ def download(
     except OSError as error:
         raise OSError(
             f"folder: expected one that {name} can be written into, got {folder}: "
-            f"{error.strerror or error}"
+            f"{_reading.reason(error)}"
         ) from error
     return folder
 

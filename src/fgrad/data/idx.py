@@ -139,7 +139,7 @@ def read_idx(path: Path, shape: tuple[int, ...], *, most: int) -> npt.NDArray[np
     # Two zeros, 8 for bytes, the number of axes; then the size of every axis in 4 bytes.
     start = bytes([0, 0, 8, rank])
     with _reading.opened(path) as raw, _reading.unpacked(raw) as file:
-        header = _reading.read(path, file, 4 * (1 + rank))
+        header = _reading.read(file, 4 * (1 + rank))
         if header[:4] != start:
             raise ValueError(
                 f"{path}: expected an IDX file of {rank} axes of bytes, beginning with "
@@ -153,7 +153,7 @@ def read_idx(path: Path, shape: tuple[int, ...], *, most: int) -> npt.NDArray[np
             )
         size = math.prod(sizes)
         # One byte more tells whether there are more, and lets gzip check its sum.
-        data = _reading.read(path, file, size + 1)
+        data = _reading.read(file, size + 1)
     if len(data) != size:
         found = "more" if len(data) > size else len(data)
         raise ValueError(f"{path}: expected {size} bytes after its header, got {found}")

@@ -12,9 +12,9 @@ from fgrad.random import Generator
 def epoch_order(rng: Generator, n: int) -> npt.NDArray[np.int64]:
     """Return the order of an epoch of a shuffled `DataLoader`.
 
-    Each epoch draws 64 bits that seed worker processes, which there are none of here, then 64 that
-    seed a generator of its own for `torch.randperm`: call it once an epoch, with nothing else
-    drawn from `rng` between but what the PyTorch program draws there.
+    Every epoch draws 64 bits, which seed PyTorch's worker processes and nothing here, and 64 more,
+    which seed a generator of the epoch's own for `torch.randperm`. So call it once an epoch, and
+    draw from `rng` in between only what the PyTorch program draws.
 
     Args:
         rng: The generator that stands for `torch.manual_seed(seed)`; it is advanced.
@@ -68,9 +68,7 @@ def split(dataset: Dataset, held_out: float, rng: Generator) -> tuple[Dataset, D
     if isinstance(held_out, int | np.integer):
         count = int(held_out)
     elif 0 < held_out < 1:
-        count = int(n * held_out)
-        # PyTorch rounds both parts down, and deals out what is left over, the first part first.
-        count += (n - int(n * (1 - held_out)) - count) // 2
+        count = int(n * held_out)  # what is left over goes to the first part, in PyTorch as well
     else:
         count = 0
     if not 1 <= count < n:

@@ -83,7 +83,7 @@ def read_image(path: str | os.PathLike[str], *, size: int | None, channels: int)
         except pil.UnidentifiedImageError:
             problem = "none of these, or a damaged one"
         except Exception as error:  # damaged files make Pillow's decoders raise anything
-            problem = str(error) or type(error).__name__
+            problem = _reading.reason(error)
     raise ValueError(f"{path}: expected a whole picture ({', '.join(_FORMATS)}), got {problem}")
 
 
@@ -151,7 +151,13 @@ def _check(size: int | None, channels: int) -> None:
 
 def _files(top: Path) -> Iterator[Path]:
     """Yield a class's pictures in torchvision's order."""
-    for folder, _, names in sorted(os.walk(top, followlinks=True)):
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(
+            f"{error.filename}: expected a folder that can be read, got {_reading.reason(error)}"
+        ) from error
+
+    for folder, _, names in sorted(os.walk(top, onerror=refuse, followlinks=True)):
         yield from (Path(folder, name) for name in sorted(names) if _is_picture(name))
 
 
@@ -173,4 +179,5 @@ def _pixels(image: "Image", size: int | None, channels: int) -> Images:
     image = image.convert("L" if channels == 1 else "RGB")
     if size is not None:
         image = operations.fit(image, (size, size), pil.Resampling.BILINEAR)
-    return np.asarray(image).reshape(image.height, image.width, channels).transpose(2, 0, 1)
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)
+    return pixels.transpose(2, 0, 1).copy()

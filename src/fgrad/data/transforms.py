@@ -1,5 +1,7 @@
 """Pad, crop and flip: pure functions over a batch of images, their randomness from a key."""
 
+from typing import TypeAlias
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,8 @@ from jax import lax
 from fgrad.data.dataset import Array as AnyArray
 from fgrad.types import Array, ArrayLike
 
-Padding = int | tuple[int, int] | tuple[int, int, int, int]
+Padding: TypeAlias = int | tuple[int, int] | tuple[int, int, int, int]
+"""All sides; or left and right, top and bottom; or left, top, right, bottom."""
 
 
 def pad(images: AnyArray, padding: Padding, fill: float = 0) -> AnyArray:
