@@ -70,6 +70,7 @@ def settle(parser: cli.ArgumentParser, args: argparse.Namespace) -> dict[str, An
         try:
             saved = dict(before["settings"])
             args.data_dir = args.data_dir or before["data_dir"]
+            DEFAULTS[saved["dataset"]]
         except (KeyError, TypeError) as error:
             parser.error(f"argument --resume: the run in {args.out} is damaged: {error}")
     dataset = args.dataset or saved.get("dataset", "digits")
@@ -78,7 +79,9 @@ def settle(parser: cli.ArgumentParser, args: argparse.Namespace) -> dict[str, An
         given = getattr(args, name)
         if given is not None and name in saved and given != value:
             option = f"--{name.replace('_', '-')}"
-            parser.error(f"argument {option}: expected {value} as in {args.out}, got {given}")
+            parser.error(
+                f"argument {option}: expected {value} as the run in {args.out} has, got {given}"
+            )
         values[name] = value if given is None else given
     return values
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import math
 import sys
 from collections.abc import Callable, Iterator
 
@@ -69,5 +70,7 @@ def display(run: Run, epochs: int) -> Iterator[Callable[[Pace], None]]:
 
 
 def _words(pace: Pace) -> str:
+    if math.isnan(pace.seconds_left):
+        return "compiling"
     minutes, seconds = divmod(round(pace.seconds_left), 60)
     return f"{pace.images_per_second:,.0f} images/s  {minutes}:{seconds:02} left"

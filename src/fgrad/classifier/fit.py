@@ -15,7 +15,7 @@ class Pace(NamedTuple):
     """How fast a run goes.
 
     Attributes:
-        images_per_second: In the last call of the compiled program, validation included.
+        images_per_second: Since training began, validation included; NaN while it compiles.
         seconds_left: Until the last epoch is done, at this pace.
     """
 
@@ -67,33 +67,38 @@ def fit(
     """
     saved = None
     due = time.monotonic()
-    count = 1
+    steps, seconds = 0, 0.0
     compiled = False
     while run.epoch < epochs and not (should_stop and should_stop()):
         if folder is not None and time.monotonic() >= due:
             run.save(folder)
             saved, due = (run.epoch, run.step), time.monotonic() + save_every
         start = time.perf_counter()
-        try:
-            made = run.advance(count)
-        except DivergenceError as error:
-            if folder is None:
-                raise
-            message = f"{error}; the last good checkpoint is in {folder}"
-            raise DivergenceError(
-                message,
-                epoch=error.epoch,
-                step=error.step,
-                state=error.state,
-                history=error.history,
-            ) from error
-        seconds = time.perf_counter() - start
+        made = _advance(run, max(1, int(steps / seconds * _CALL)) if seconds else 1, folder)
+        # The first call compiles, and says nothing about the pace.
+        if compiled:
+            steps, seconds = steps + made, seconds + time.perf_counter() - start
+        compiled = True
         left = (epochs - run.epoch) * run.steps - run.step
         if on_progress:
-            on_progress(Pace(made * run.batch_size / seconds, left * seconds / made))
-        # The first call compiles, and says nothing about the pace.
-        count = min(max(1, int(made / seconds * _CALL)), run.steps) if compiled else 1
-        compiled = True
+            pace = steps / seconds if seconds else float("nan")
+            on_progress(Pace(pace * run.batch_size, left / pace))
     if folder is not None and saved != (run.epoch, run.step):
         run.save(folder)
     return run.epoch >= epochs
+
+
+def _advance(run: Run, count: int, folder: str | os.PathLike[str] | None) -> int:
+    """Advance the run; if it diverges, say where the last good checkpoint is."""
+    try:
+        return run.advance(count)
+    except DivergenceError as error:
+        if folder is None:
+            raise
+        raise DivergenceError(
+            f"{error}; the last good checkpoint is in {folder}",
+            epoch=error.epoch,
+            step=error.step,
+            state=error.state,
+            history=error.history,
+        ) from error

@@ -28,8 +28,7 @@ def light_on_dark(images: Images) -> float | None:
         >>> light_on_dark(images)
         0.5
     """
-    borders = np.concatenate([images[..., 0, :].ravel(), images[..., -1, :].ravel()])
-    if images.shape[1] != 1 or np.median(borders) > 0:
+    if images.shape[1] != 1 or np.median(_border(images)) > 0:
         return None
     shown = images[:, 0] > _INK * 255
     sides = np.maximum(*(_extents(np.any(shown, axis)) for axis in (1, 2)))
@@ -76,8 +75,7 @@ def prepare(
     from PIL import Image
 
     picture = read_image(path, size=None, channels=channels)[0].astype(np.float32)
-    border = np.concatenate([picture[[0, -1]].ravel(), picture[:, [0, -1]].ravel()])
-    contrast = picture - np.median(border)
+    contrast = picture - np.median(_border(picture))
     # Whichever there is more of, darker or lighter than the border, is what is shown.
     ink = np.maximum(contrast if contrast.sum() > 0 else -contrast, 0)
     if ink.max() < 16:
@@ -93,6 +91,12 @@ def prepare(
     top, left = (size - height) // 2, (size - width) // 2
     result[0, top : top + height, left : left + width] = np.rint(small * (255 / small.max()))
     return result
+
+
+def _border(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the pixels at the borders of images of shape (..., H, W), as one row."""
+    sides = images[..., [0, -1], :], images[..., :, [0, -1]]
+    return np.concatenate([side.ravel() for side in sides])
 
 
 def _extents(shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer[Any]]:
