@@ -176,5 +176,15 @@ def _square(image: "Image", size: int, channels: int) -> Images:
         image = image.convert("RGBA")
         image = pil.alpha_composite(pil.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if channels == 1 else "RGB")
-    image = operations.fit(image, (size, size), pil.Resampling.BILINEAR)
+    short = min(image.size)
+    left, right = _middle(image.width, short, size)
+    top, bottom = _middle(image.height, short, size)
+    image = image.resize((size, size), pil.Resampling.BILINEAR, box=(left, top, right, bottom))
     return np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1).copy()
+
+
+def _middle(side: int, short: int, size: int) -> tuple[float, float]:
+    """Return from where to where of a side is the middle of the scaled picture."""
+    scaled = size * side // short
+    start = round((scaled - size) / 2)
+    return start * side / scaled, (start + size) * side / scaled
