@@ -156,8 +156,11 @@ def _files(top: Path) -> Iterator[Path]:
             f"{error.filename}: expected a folder that can be read, got {_reading.reason(error)}"
         ) from error
 
+    seen = set()
     for folder, _, names in sorted(os.walk(top, onerror=refuse, followlinks=True)):
-        yield from (Path(folder, name) for name in sorted(names) if _is_picture(name))
+        if (real := os.path.realpath(folder)) not in seen:  # a link may lead back up
+            seen.add(real)
+            yield from (Path(folder, name) for name in sorted(names) if _is_picture(name))
 
 
 def _is_picture(name: str) -> bool:
