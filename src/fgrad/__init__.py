@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fgrad import (
         counting,
+        data,
         files,
         functional,
         graph,
@@ -32,6 +33,7 @@ __all__ = [
     "DivergenceError",
     "TrainState",
     "counting",
+    "data",
     "files",
     "fit",
     "functional",

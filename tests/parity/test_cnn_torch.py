@@ -91,8 +91,7 @@ def test_a_shuffled_data_loader_is_replayed() -> None:
     images, labels = rng.randn((20, 1, 32, 32)), rng.randint(0, 10, (20,))
     order = []
     for _ in range(3):
-        rng.randint(0, 2**63, ())  # the loader's own seed, for workers
-        order.append(Generator(int(rng.randint(0, 2**63, ()))).randperm(20).reshape(4, 5))
+        order.append(fgrad.data.epoch_order(rng, 20).reshape(4, 5))
     batches = np.concatenate(order)
     ours = fgrad.optim.sgd(lr=0.005, momentum=0.9)
     step = fgrad.make_step(cnn_runs.loss_function("lenet"), ours)

@@ -1,0 +1,193 @@
+"""Pictures of any kind as images of one size, by Pillow: one file, or a folder by class."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fgrad.data import _optional, _reading
+from fgrad.data.dataset import Dataset, Images
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EXTENSIONS = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".ppm",
+    ".bmp",
+    ".pgm",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".gif",
+)
+"""What counts as a picture's name: torchvision's, and .gif."""
+
+_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+
+# A file may claim any size, and Pillow takes memory for it before it looks for the pixels. A
+# picture of more than 4096x4096 pixels must bring a byte for every thousand of them.
+_MANY_PIXELS = 2**24
+_PIXELS_A_BYTE = 1000
+
+
+def read_image(path: str | os.PathLike[str], *, size: int, channels: int) -> Images:
+    """Read a picture as a square image.
+
+    It is turned as its camera says (EXIF), laid on white where it is transparent, made grey or
+    RGB, scaled until its shorter side fits, and cut to its middle. Of 16 bits the high 8 are kept,
+    of an animation the first frame.
+
+    Args:
+        path: A JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or PGM file.
+        size: The height and width of the result.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        uint8 of shape (channels, size, size).
+
+    Raises:
+        ValueError: If the file is none of these, damaged, of floating-point or 32-bit pixels, or
+            claims far more pixels than it has bytes for; it is named.
+        ImportError: If Pillow is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "two.pgm"
+        ...     _ = path.write_bytes(bytes([*b"P5 2 2 255 ", 0, 50, 100, 150]))
+        ...     read_image(path, size=2, channels=1)
+        array([[[  0,  50],
+                [100, 150]]], dtype=uint8)
+
+    Source: `torchvision.io.read_image`; `torchvision.transforms.Resize` and `CenterCrop`.
+    """
+    _check(size, channels)
+    path = Path(path)
+    pil = _optional.load("PIL.Image")
+    with _reading.opened(path) as file, warnings.catch_warnings():
+        # Of a picture's small faults Pillow warns; what matters raises.
+        warnings.simplefilter("ignore")
+        try:
+            with pil.open(file, formats=_FORMATS) as image:
+                pixels, held = image.width * image.height, os.fstat(file.fileno()).st_size
+                if pixels > max(_MANY_PIXELS, _PIXELS_A_BYTE * held):
+                    raise ValueError(f"{image.width}x{image.height} pixels in {held} bytes")
+                return _square(image, size, channels)
+        except pil.UnidentifiedImageError:
+            problem = "none of these, or a damaged one"
+        except Exception as error:  # damaged files make Pillow's decoders raise anything
+            problem = _reading.reason(error)
+    raise ValueError(f"{path}: expected a whole picture ({', '.join(_FORMATS)}), got {problem}")
+
+
+def image_folder(folder: str | os.PathLike[str], *, size: int, channels: int) -> Dataset:
+    """Read a folder of pictures, a subfolder for each class.
+
+    Args:
+        folder: Its subfolders are the classes, in the order of their names; all the pictures in
+            one, however deep, are the class's, in the order of theirs.
+        size: The height and width of the images.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        Images of shape (N, channels, size, size), each as from `read_image`.
+
+    Raises:
+        ValueError: If there are no subfolders, one without a picture, or pictures that cannot be
+            read, which are named.
+        ImportError: If Pillow is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name, value in (("night", 0), ("day", 255)):
+        ...         (Path(folder) / name).mkdir()
+        ...         picture = bytes([*b"P5 1 1 255 ", value])
+        ...         _ = (Path(folder) / name / "sky.pgm").write_bytes(picture)
+        ...     images, labels, classes = image_folder(folder, size=2, channels=1)
+        >>> print(classes, labels, images[:, 0, 0, 0])
+        ('day', 'night') [0 1] [255   0]
+
+    Source: `torchvision.datasets.ImageFolder`.
+    """
+    _check(size, channels)
+    folder = _reading.folder_of(folder)
+    classes = tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()))
+    if not classes:
+        raise ValueError(f"folder: expected a subfolder for each class in {folder}, got none")
+    files = [(path, label) for label, name in enumerate(classes) for path in _files(folder / name)]
+    labels = np.array([label for _, label in files], np.int32)
+    if empty := [name for label, name in enumerate(classes) if label not in labels]:
+        raise ValueError(
+            f"folder: expected pictures ({', '.join(EXTENSIONS)}) in every subfolder of {folder}, "
+            f"got none in {', '.join(empty)}"
+        )
+    images = np.empty((len(files), channels, size, size), np.uint8)
+    problems = []
+    for image, (path, _) in zip(images, files, strict=True):
+        try:
+            image[:] = read_image(path, size=size, channels=channels)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ValueError("; ".join(problems[:3]) + more)
+    return Dataset(images, labels, classes)
+
+
+def _check(size: int, channels: int) -> None:
+    if size < 1:
+        raise ValueError(f"size: expected 1 or more, got {size}")
+    if channels not in (1, 3):
+        raise ValueError(f"channels: expected 1 or 3, got {channels}")
+
+
+def _files(top: Path) -> Iterator[Path]:
+    """Yield a class's pictures in torchvision's order."""
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(
+            f"{error.filename}: expected a folder that can be read, got {_reading.reason(error)}"
+        ) from error
+
+    seen = set()
+    for folder, _, names in sorted(os.walk(top, onerror=refuse, followlinks=True)):
+        if (real := os.path.realpath(folder)) not in seen:  # a link may lead back up
+            seen.add(real)
+            yield from (Path(folder, name) for name in sorted(names) if _is_picture(name))
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS)
+
+
+def _square(image: "Image", size: int, channels: int) -> Images:
+    """Return a Pillow image's pixels."""
+    pil, operations = _optional.load("PIL.Image"), _optional.load("PIL.ImageOps")
+    image = operations.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = pil.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode}, whose white is not known")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = pil.alpha_composite(pil.new("RGBA", image.size, "white"), image)
+    image = image.convert("L" if channels == 1 else "RGB")
+    short = min(image.size)
+    left, right = _middle(image.width, short, size)
+    top, bottom = _middle(image.height, short, size)
+    image = image.resize((size, size), pil.Resampling.BILINEAR, box=(left, top, right, bottom))
+    return np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1).copy()
+
+
+def _middle(side: int, short: int, size: int) -> tuple[float, float]:
+    """Return from where to where of a side is the middle of the scaled picture."""
+    scaled = size * side // short
+    start = round((scaled - size) / 2)
+    return start * side / scaled, (start + size) * side / scaled
