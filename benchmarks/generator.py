@@ -30,7 +30,7 @@ def main() -> None:
         f"{processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, "
         f"NumPy {np.__version__}, PyTorch {torch.__version__} on {torch.get_num_threads()} threads"
     )
-    print(f"{'':24}{'fgrad':>10}{'PyTorch':>12}{'ratio':>9}   (quartiles), {rounds} rounds")
+    print(f"{'':28}{'fgrad':>10}{'PyTorch':>12}{'ratio':>9}   (quartiles), {rounds} rounds")
     rng, generator = Generator(0), torch.Generator().manual_seed(0)
     cases: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "rand, 10 million": (
@@ -40,6 +40,12 @@ def main() -> None:
         "uniform, 10 million": (
             lambda: rng.uniform((MILLIONS,), -0.3, 0.3),
             lambda: torch.empty(MILLIONS).uniform_(-0.3, 0.3, generator=generator),
+        ),
+        "uniform float64, 10 million": (
+            lambda: rng.uniform((MILLIONS,), -0.3, 0.3, dtype=np.float64),
+            lambda: torch.empty(MILLIONS, dtype=torch.float64).uniform_(
+                -0.3, 0.3, generator=generator
+            ),
         ),
         "randn, 10 million": (
             lambda: rng.randn((MILLIONS,)),
@@ -56,7 +62,7 @@ def main() -> None:
         pairs = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
         mine, other = (statistics.median(column) * 1e3 for column in zip(*pairs, strict=True))
         low, middle, high = statistics.quantiles((a / b for a, b in pairs), n=4)
-        print(f"{name:24}{mine:7.1f} ms{other:9.1f} ms{middle:9.2f}   ({low:.2f} to {high:.2f})")
+        print(f"{name:28}{mine:7.1f} ms{other:9.1f} ms{middle:9.2f}   ({low:.2f} to {high:.2f})")
 
 
 def seconds(call: Callable[[], object]) -> float:

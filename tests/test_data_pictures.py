@@ -213,6 +213,15 @@ def test_names_are_sorted_at_every_level(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels, np.repeat(range(6), 18))
 
 
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "set", ["a/0.png"])
+    (folder / "a" / "back").symlink_to(folder / "a")
+    elsewhere = folder_of(tmp_path / "elsewhere", ["0.png", "1.png"])
+    (folder / "b").symlink_to(elsewhere)
+    _, labels, classes = data.image_folder(folder, size=2, channels=1)
+    assert (classes, labels.tolist()) == (("a", "b"), [0, 1, 1])
+
+
 def test_an_unlike_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected a subfolder for each class in .*, got none"):
         data.image_folder(tmp_path, size=2, channels=1)

@@ -14,7 +14,10 @@ Words: TypeAlias = npt.NDArray[np.uint32]
 
 def pairs(words: Words) -> npt.NDArray[np.uint64]:
     """Return the 64-bit numbers of an even count of words, the high half drawn first."""
-    return words[0::2].astype(np.uint64) << np.uint64(32) | words[1::2]
+    whole = words[0::2].astype(np.uint64)
+    whole <<= np.uint64(32)
+    whole |= words[1::2]
+    return whole
 
 
 def unit_floats(words: Words) -> npt.NDArray[np.float32]:
@@ -25,7 +28,11 @@ def unit_floats(words: Words) -> npt.NDArray[np.float32]:
 
 def unit_doubles(words: Words) -> Doubles:
     """Return float64 numbers in [0, 1): the low 53 bits of a pair of words each."""
-    return (pairs(words) & (2**53 - 1)).astype(np.float64) * 2.0**-53
+    whole = pairs(words)
+    whole &= np.uint64(2**53 - 1)
+    unit = whole.astype(np.float64)
+    unit *= 2.0**-53
+    return unit
 
 
 def stretch(unit: Floats, low: float, high: float) -> Floats:
@@ -62,18 +69,34 @@ def _fused64(unit: Floats, width: float, low: float) -> Floats:
         return np.array([scale_exactly(number, low, width) for number in unit.tolist()])
     exact = unit.astype(np.float64, copy=False)
     product = exact * width
-    unit_head = (exact.view(np.int64) & -(2**27)).view(np.float64)
-    unit_tail = exact - unit_head
+    if math.frexp(width)[0] == 0.5:  # a power of two: nothing is lost yet
+        return product + low
+    error = _product_error(exact, width, product)
+    total, rest = _two_sum(product, low)
+
+    # What is left of the exact result is a sum that is rounded itself: half a unit of its last
+    # place more or less decides only next to a tie, and there it is rounded to odd first.
+    left = rest + error
+    result = total + left * (1 + 2.0**-51)
+    close = np.flatnonzero(result != total + left * (1 - 2.0**-51))
+    if close.size:
+        result[close] = total[close] + _add_to_odd(rest[close], error[close])
+    return result
+
+
+def _product_error(unit: Doubles, width: float, product: Doubles) -> Doubles:
+    """Return `unit * width - product`, exactly, by halves of 26 and 27 bits (Dekker's product)."""
+    unit_head = (unit.view(np.int64) & -(2**27)).view(np.float64)
+    unit_tail = unit - unit_head
     mantissa, exponent = math.frexp(width)
     width_head = math.ldexp(round(mantissa * 2.0**26), exponent - 26)
     width_tail = width - width_head
-    error = unit_head * width_head - product
-    error += unit_head * width_tail
+    error = unit_head * width_head
+    error -= product
+    error += np.multiply(unit_head, width_tail, out=unit_head)
     error += unit_tail * width_head
-    error += unit_tail * width_tail
-    upper, lower = _two_sum(error, low)
-    head, tail = _two_sum(product, upper)
-    return head + _add_to_odd(tail, lower)
+    error += np.multiply(unit_tail, width_tail, out=unit_tail)
+    return error
 
 
 def _two_sum(a: Doubles, b: Doubles | float) -> tuple[Doubles, Doubles]:
@@ -89,8 +112,9 @@ def _add_to_odd(a: Doubles, b: Doubles | float) -> Doubles:
     Rounding that again gives what rounding the exact sum would.
     """
     total, error = _two_sum(a, b)
-    even = (error != 0) & (total.view(np.int64) & 1 == 0)
-    total[even] = np.nextafter(total[even], np.copysign(np.inf, error[even]))
+    if error.any():
+        even = (error != 0) & (total.view(np.int64) & 1 == 0)
+        total[even] = np.nextafter(total[even], np.copysign(np.inf, error[even]))
     return total
 
 

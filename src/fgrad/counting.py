@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from fgrad.graph.trace import WRAPPERS, Scopes, named_scopes
+from fgrad.graph.trace import WRAPPERS, Scopes, default_branch, named_scopes
 from fgrad.types import ApplyFn, Params
 
 Pytree: TypeAlias = Any
@@ -89,7 +89,8 @@ def summary(apply: ApplyFn, params: Params, x: Pytree) -> Summary:
     A matrix product takes $n_\mathrm{out} k$ multiply-adds, of $n_\mathrm{out}$ outputs that sum
     $k$ products each, and a convolution $n_\mathrm{out} c\, k_h k_w$, with $c$ the channels of a
     group; padding counts as any other input. A scan counts its body for each of its steps, a
-    `cond` its dearest branch, and a `while_loop`, whose steps are not known, one step.
+    `cond` its dearest branch, a `platform_dependent` its default, and a `while_loop`, whose steps
+    are not known, one step.
 
     Args:
         apply: The model.
@@ -152,7 +153,9 @@ def _steps(
         origins = [origin(atom) for atom in eqn.invars]
         inner = (*scopes, *named_scopes(eqn))
         outputs: Sequence[_Origin]
-        if eqn.primitive.name in WRAPPERS and _is_layered(eqn):
+        if (branch := default_branch(eqn)) is not None:
+            outputs = yield from _steps(branch.jaxpr, origins[1:], inner, unread)
+        elif eqn.primitive.name in WRAPPERS and _is_layered(eqn):
             whole = not scopes and len(jaxpr.eqns) == 1  # a jit from end to end is no layer
             name = () if inner or whole else (_operation(eqn),)
             (body,) = _bodies(eqn)
@@ -213,6 +216,8 @@ def _multiply_adds(eqn: JaxprEqn) -> int:
         channels = kernel[params["dimension_numbers"].rhs_spec[0]]
         terms = math.prod(kernel) // channels if channels else 0
         return math.prod(_shape(eqn.outvars[0])) * terms
+    if (branch := default_branch(eqn)) is not None:
+        return sum(map(_multiply_adds, branch.jaxpr.eqns))
     bodies = [sum(map(_multiply_adds, body.eqns)) for body in _bodies(eqn)]
     if name == "cond":
         return max(bodies)

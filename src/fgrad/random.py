@@ -12,7 +12,7 @@ from fgrad._draws import Floats
 from fgrad._twister import Twister
 
 # What is made at a time, in bytes: it fits in the processor's cache. A multiple of 16 numbers.
-_CHUNK: Final = 2**15
+_CHUNK: Final = 2**16
 
 
 class Generator:

@@ -1,11 +1,13 @@
 """`fgrad.data` against an installed PyTorch: the same images in the same order, index by index."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from PIL import Image
 
 from fgrad import data
 from fgrad.random import Generator
@@ -113,3 +115,24 @@ def test_digits_are_enlarged_as_interpolate_does() -> None:
     ours = np.concatenate([train.images, test.images]).reshape(-1, 32 * 32)
     theirs = large.numpy().astype(np.uint8).reshape(-1, 32 * 32)
     np.testing.assert_array_equal(np.unique(ours, axis=0), np.unique(theirs, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(40, 40), (50, 90), (91, 50), (9, 9), (9, 14), (7, 20), (100, 3)]
+)
+def test_pictures_are_scaled_and_cut_as_torchvision_does(
+    height: int, width: int, tmp_path: Path
+) -> None:
+    """Its Resize is `interpolate` with antialiasing, its CenterCrop rounds the margins."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, height, width), "u1")
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(tmp_path / "a.png")
+    size = 20
+    high, wide = (int(size * side / min(height, width)) for side in (height, width))
+    scaled = torch.nn.functional.interpolate(
+        torch.from_numpy(pixels)[None].double(), (high, wide), mode="bilinear", antialias=True
+    )
+    top, left = (round((side - size) / 2.0) for side in (high, wide))
+    theirs = scaled[0, :, top : top + size, left : left + size].numpy()
+    ours = data.read_image(tmp_path / "a.png", size=size, channels=3)
+    # Pillow rounds to bytes after each of the two directions.
+    np.testing.assert_allclose(ours, theirs, atol=1.1)

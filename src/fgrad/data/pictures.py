@@ -157,8 +157,11 @@ def _files(top: Path) -> Iterator[Path]:
             f"{error.filename}: expected a folder that can be read, got {_reading.reason(error)}"
         ) from error
 
+    seen = set()
     for folder, _, names in sorted(os.walk(top, onerror=refuse, followlinks=True)):
-        yield from (Path(folder, name) for name in sorted(names) if _is_picture(name))
+        if (real := os.path.realpath(folder)) not in seen:  # a link may lead back up
+            seen.add(real)
+            yield from (Path(folder, name) for name in sorted(names) if _is_picture(name))
 
 
 def _is_picture(name: str) -> bool:
@@ -178,6 +181,16 @@ def _pixels(image: "Image", size: int | None, channels: int) -> Images:
         image = pil.alpha_composite(pil.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if channels == 1 else "RGB")
     if size is not None:
-        image = operations.fit(image, (size, size), pil.Resampling.BILINEAR)
+        short = min(image.size)
+        left, right = _middle(image.width, short, size)
+        top, bottom = _middle(image.height, short, size)
+        image = image.resize((size, size), pil.Resampling.BILINEAR, box=(left, top, right, bottom))
     pixels = np.asarray(image).reshape(image.height, image.width, channels)
     return pixels.transpose(2, 0, 1).copy()
+
+
+def _middle(side: int, short: int, size: int) -> tuple[float, float]:
+    """Return from where to where of a side is the middle of the scaled picture."""
+    scaled = size * side // short
+    start = round((scaled - size) / 2)
+    return start * side / scaled, (start + size) * side / scaled

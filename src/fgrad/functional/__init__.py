@@ -20,7 +20,7 @@ from fgrad.functional.activations import (
     tanh,
 )
 from fgrad.functional.classification_losses import cross_entropy, nll_loss
-from fgrad.functional.convolution import conv2d
+from fgrad.functional.convolution import conv2d, conv2d_relu_max_pool2d
 from fgrad.functional.distribution_losses import binary_cross_entropy_with_logits, kl_div
 from fgrad.functional.layers import dropout, flatten, linear
 from fgrad.functional.pooling import adaptive_avg_pool2d, avg_pool2d, max_pool2d
@@ -31,6 +31,7 @@ __all__ = [
     "avg_pool2d",
     "binary_cross_entropy_with_logits",
     "conv2d",
+    "conv2d_relu_max_pool2d",
     "cross_entropy",
     "dropout",
     "flatten",

@@ -1,10 +1,33 @@
-"""Convolution of images."""
+"""Convolution of images, alone or together with what often comes after it."""
 
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 from jax import lax
 
-from fgrad.functional import _checks
+from fgrad.functional import _checks, _patches
 from fgrad.functional._checks import IntPair
+from fgrad.functional.activations import relu
+from fgrad.functional.pooling import max_pool2d
 from fgrad.types import Array, ArrayLike
+
+
+class Sliding(NamedTuple):
+    """How filters slide over images, vertically and horizontally.
+
+    Attributes:
+        strides: From one output to the next.
+        padding: How many zeros go before and after.
+        dilation: From one element of a filter to the next.
+        groups: Into how many parts the channels are split.
+    """
+
+    strides: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    dilation: tuple[int, int]
+    groups: int
 
 
 def conv2d(
@@ -50,13 +73,82 @@ def conv2d(
 
     Source: `torch.nn.functional.conv2d`.
     """
+    images, weight, bias, sliding = _checked(input, weight, bias, stride, padding, dilation, groups)
+    output = _convolution(images, weight, bias, sliding)
+    return output if jnp.ndim(input) == 4 else output[0]
+
+
+def conv2d_relu_max_pool2d(
+    input: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: IntPair = 1,
+    padding: IntPair | str = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    *,
+    pool_size: IntPair,
+) -> Array:
+    r"""Return `max_pool2d(relu(conv2d(input, weight, bias, ...)), pool_size)`, faster on a CPU.
+
+    The values and gradients are the same. They are made as one: a patch of the image yields all
+    outputs that a pooling window looks at, and these are never laid out as an image.
+
+    Args:
+        input: An array of shape (N, C, H, W) or (C, H, W).
+        weight: As for `conv2d`.
+        bias: As for `conv2d`.
+        stride: As for `conv2d`.
+        padding: As for `conv2d`.
+        dilation: As for `conv2d`.
+        groups: As for `conv2d`.
+        pool_size: The pooling windows, side by side, an integer or (height, width), at least 1.
+
+    Returns:
+        An array of shape (N, out_channels, H', W') or (out_channels, H', W'), with $H'$ the
+        convolution's divided by the window's height and rounded down.
+
+    Raises:
+        ValueError: If `conv2d` refuses the arguments, or `pool_size` is out of range or larger
+            than the convolution's output.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> image = jnp.arange(25.0).reshape(1, 5, 5)
+        >>> print(conv2d_relu_max_pool2d(image, jnp.ones((1, 1, 2, 2)), pool_size=2))
+        [[[36. 44.]
+          [76. 84.]]]
+
+    Source: `torch.nn.functional`'s `conv2d`, `relu` and `max_pool2d`.
+    """
+    images, weight, bias, sliding = _checked(input, weight, bias, stride, padding, dilation, groups)
+    window = _checks.pair("pool_size", pool_size, at_least=1)
+    sizes = _output_sizes(images, weight, sliding)
+    if any(size < pool for size, pool in zip(sizes, window, strict=True)):
+        raise ValueError(
+            f"pool_size: expected at most the convolution's output, {sizes}, got {window}"
+        )
+    output = _pooled_convolution(images, weight, bias, sliding, window)
+    return output if jnp.ndim(input) == 4 else output[0]
+
+
+def _checked(
+    input: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None,
+    stride: IntPair,
+    padding: IntPair | str,
+    dilation: IntPair,
+    groups: int,
+) -> tuple[Array, Array, Array | None, Sliding]:
+    """Return a batch of images, the filters, the bias and how the filters slide."""
     input = _checks.images(input)
     weight = _checks.floating("weight", weight, dtype=input.dtype)
     strides = _checks.pair("stride", stride, at_least=1)
     dilations = _checks.pair("dilation", dilation, at_least=1)
     groups = _checks.integer("groups", groups, at_least=1)
     _check_channels(input, weight, groups)
-    spans = tuple((k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True))
+    spans = _spans(weight, dilations)
     pads = _padding(padding, strides, spans)
     for name, size, span, pad in zip(
         ("height", "width"), input.shape[-2:], spans, pads, strict=True
@@ -68,13 +160,8 @@ def conv2d(
             )
     if bias is not None:
         bias = _checks.floating("bias", bias, dtype=input.dtype, shape=weight.shape[:1])
-    batch = input if input.ndim == 4 else input[None]
-    output = _convolve(batch, weight, strides, pads, dilations, groups)
-    if bias is not None:
-        # Its gradient is a sum over the images: in float32 for the half types.
-        shifted = _checks.widen(output) + _checks.widen(bias)[None, :, None, None]
-        output = shifted.astype(input.dtype)
-    return output if input.ndim == 4 else output[0]
+    images = input if input.ndim == 4 else input[None]
+    return images, weight, bias, Sliding(strides, pads, dilations, groups)
 
 
 def _check_channels(input: Array, weight: Array, groups: int) -> None:
@@ -96,36 +183,108 @@ def _check_channels(input: Array, weight: Array, groups: int) -> None:
 
 
 def _padding(
-    padding: IntPair | str, strides: tuple[int, int], spans: tuple[int, ...]
-) -> tuple[tuple[int, int], ...]:
+    padding: IntPair | str, strides: tuple[int, int], spans: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return how many zeros go before and after, vertically and horizontally."""
     if padding == "valid":
         return (0, 0), (0, 0)
     if padding == "same":
         if strides != (1, 1):
             raise ValueError(f"padding: expected a number with stride {strides}, got 'same'")
-        return tuple(((span - 1) // 2, span // 2) for span in spans)
+        vertical, horizontal = spans
+        return ((vertical - 1) // 2, vertical // 2), ((horizontal - 1) // 2, horizontal // 2)
     if isinstance(padding, str):
         raise ValueError(f"padding: expected a number, 'valid' or 'same', got {padding!r}")
-    vertical, horizontal = _checks.pair("padding", padding, at_least=0)
-    return (vertical, vertical), (horizontal, horizontal)
+    top, left = _checks.pair("padding", padding, at_least=0)
+    return (top, top), (left, left)
 
 
-def _convolve(
-    input: Array,
-    weight: Array,
-    strides: tuple[int, int],
-    padding: tuple[tuple[int, int], ...],
-    dilation: tuple[int, int],
-    groups: int,
+def _spans(weight: Array, dilation: tuple[int, int]) -> tuple[int, int]:
+    """Return how far a filter reaches."""
+    height, width = ((k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilation, strict=True))
+    return height, width
+
+
+def _output_sizes(images: Array, weight: Array, sliding: Sliding) -> tuple[int, int]:
+    spans = _spans(weight, sliding.dilation)
+    axes = zip(images.shape[2:], sliding.padding, spans, sliding.strides, strict=True)
+    height, width = ((size + sum(pad) - span) // step + 1 for size, pad, span, step in axes)
+    return height, width
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _convolution(images: Array, weight: Array, bias: Array | None, sliding: Sliding) -> Array:
+    """Return the convolution of a batch, arguments known to be right."""
+
+    def as_one_product(images: Array, weight: Array, bias: Array | None) -> Array:
+        axes = _axes(images, weight, sliding, (1, 1))
+        outputs = _patches.convolve(_patches.batch_last(images), weight, *axes)
+        output = _patches.unblock(outputs)
+        return output if bias is None else output + bias[None, :, None, None]
+
+    def as_convolution(images: Array, weight: Array, bias: Array | None) -> Array:
+        output = lax.conv_general_dilated(
+            images,
+            weight,
+            sliding.strides,
+            sliding.padding,
+            rhs_dilation=sliding.dilation,
+            dimension_numbers=("NCHW", "OIHW", "NCHW"),
+            feature_group_count=sliding.groups,
+        )
+        if bias is None:
+            return output
+        # Its gradient is a sum over the images: in float32 for the half types.
+        shifted = _checks.widen(output) + _checks.widen(bias)[None, :, None, None]
+        return shifted.astype(images.dtype)
+
+    if not _is_one_product(images, sliding):
+        return as_convolution(images, weight, bias)
+    return lax.platform_dependent(images, weight, bias, cpu=as_one_product, default=as_convolution)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _pooled_convolution(
+    images: Array, weight: Array, bias: Array | None, sliding: Sliding, window: tuple[int, int]
 ) -> Array:
-    """Return the convolution of a batch of images, arguments known to be right."""
-    return lax.conv_general_dilated(
-        input,
-        weight,
-        strides,
-        padding,
-        rhs_dilation=dilation,
-        dimension_numbers=("NCHW", "OIHW", "NCHW"),
-        feature_group_count=groups,
+    """Return the convolution of a batch, rectified and pooled, arguments known to be right."""
+
+    def as_one_product(images: Array, weight: Array, bias: Array | None) -> Array:
+        axes = _axes(images, weight, sliding, window)
+        outputs = _patches.convolve(_patches.batch_last(images), weight, *axes)
+        slabs = _patches.pooling_slabs(outputs, window)
+        shift = jnp.zeros(len(weight), images.dtype) if bias is None else bias
+        maxima = _patches.first_maximum(slabs, shift[None, :, None, None, None])
+        return relu(maxima).transpose(3, 0, 1, 2)
+
+    def one_by_one(images: Array, weight: Array, bias: Array | None) -> Array:
+        return max_pool2d(relu(_convolution(images, weight, bias, sliding)), window)
+
+    if not _is_one_product(images, sliding):
+        return one_by_one(images, weight, bias)
+    return lax.platform_dependent(images, weight, bias, cpu=as_one_product, default=one_by_one)
+
+
+def _is_one_product(images: Array, sliding: Sliding) -> bool:
+    """Return whether a CPU convolves faster by one product of matrices."""
+    wide = images.dtype in (jnp.float32, jnp.float64)
+    return wide and len(images) > 0 and sliding.dilation == (1, 1) and sliding.groups == 1
+
+
+def _axes(
+    images: Array, weight: Array, sliding: Sliding, window: tuple[int, int]
+) -> tuple[_patches.Axis, _patches.Axis]:
+    """Return the axes of a convolution, as far as pooling windows use it, in the best blocks."""
+    sizes = _output_sizes(images, weight, sliding)
+    rows, columns = (
+        _patches.Axis(
+            size=images.shape[axis],
+            kernel=weight.shape[axis],
+            stride=sliding.strides[axis - 2],
+            padding=sliding.padding[axis - 2][0],
+            outputs=sizes[axis - 2] // window[axis - 2] * window[axis - 2],
+        )
+        for axis in (2, 3)
     )
+    out_channels, in_channels, *_ = weight.shape
+    return _patches.in_blocks(out_channels, in_channels, rows, columns, window)

@@ -20,6 +20,12 @@ WRAPPERS = ("jit", "closed_call", "core_call", "checkpoint", "remat2")
 _RULES = ("custom_jvp_call", "custom_vjp_call")
 
 
+def default_branch(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """Return what `jax.lax.platform_dependent` does by default; None for other equations."""
+    platforms = eqn.params.get("branches_platforms")
+    return None if platforms is None else eqn.params["branches"][platforms.index(None)]
+
+
 class Operation(NamedTuple):
     """One operation that was run.
 
@@ -151,6 +157,10 @@ class Trace:
             return self._run(inner, inputs, scopes)
         if name in _RULES:
             name = params["call_jaxpr"].jaxpr.debug_info.func_name
+        if name == "platform_index":  # of what differs by platform, the default is shown
+            return [self._keep(jnp.zeros((), jnp.int32))]
+        if (branch := default_branch(eqn)) is not None:
+            return self._run(branch, inputs[1:], scopes)
         if name in ("cond", "scan", "while"):
             unique = self._fresh(scopes, name)
             self.loops.add(unique)

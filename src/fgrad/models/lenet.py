@@ -66,9 +66,9 @@ def apply(params: Params, x: ArrayLike) -> Array:
     classes = layers.size(params, "fc3", axis=0, default=10)
     x = layers.check(params, x, _shapes(channels, classes), (channels, 32, 32))
     with jax.named_scope("conv1"):
-        x = F.max_pool2d(F.relu(F.conv2d(x, **params["conv1"])), 2)
+        x = F.conv2d_relu_max_pool2d(x, **params["conv1"], pool_size=2)
     with jax.named_scope("conv2"):
-        x = F.max_pool2d(F.relu(F.conv2d(x, **params["conv2"])), 2)
+        x = F.conv2d_relu_max_pool2d(x, **params["conv2"], pool_size=2)
     with jax.named_scope("fc1"):
         x = F.relu(F.linear(F.flatten(x, -3), **params["fc1"]))
     with jax.named_scope("fc2"):
