@@ -101,8 +101,8 @@ def judge(
             f"{training[-1]:.3g} in training and from {before[1]:.3g} to {last:.3g} in "
             "validation: train longer",
         )
+    low = "" if best == epochs - 1 else f"; its lowest is {lowest:.3g}, in epoch {best + 1}"
     return Verdict(
         "good fit",
-        f"the validation loss ended at {last:.3g}, its lowest is {lowest:.3g} in epoch {best + 1}; "
-        f"the training loss ended at {training[-1]:.3g}",
+        f"the validation loss ended at {last:.3g}, the training loss at {training[-1]:.3g}{low}",
     )

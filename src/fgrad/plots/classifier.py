@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from fgrad.plots.figure import BLUE, GREY, ORANGE
 from fgrad.types import ArrayLike, Metrics
@@ -37,7 +37,8 @@ def curves(records: Sequence[Metrics], verdict: str, reason: str, *, best_epoch:
     """
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     title = f"{verdict[0].upper()}{verdict[1:]}: {reason}"
-    figure.suptitle(textwrap.fill(title, 105), fontsize=11)
+    lines = -(-len(title) // 110)
+    figure.suptitle(textwrap.fill(title, len(title) // lines + 10), fontsize=11)
     left, right = figure.subplots(1, 2)
     epochs = [record["epoch"] for record in records]
     for axes, name, label in ((left, "loss", "cross entropy"), (right, "accuracy", "accuracy")):
@@ -49,8 +50,12 @@ def curves(records: Sequence[Metrics], verdict: str, reason: str, *, best_epoch:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, loc="upper right" if name == "loss" else "lower right")
+        place = "upper right" if name == "loss" else "lower right"
+        axes.legend(loc=place, framealpha=0.9, edgecolor="none")
     left.set_yscale("log")
+    for set_formatter in (left.yaxis.set_major_formatter, left.yaxis.set_minor_formatter):
+        set_formatter(FuncFormatter(_plain_number))
+    left.tick_params(axis="y", which="minor", labelsize=8)
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     right.annotate(
         f"best: epoch {best_epoch}",
@@ -174,6 +179,11 @@ def examples(
             )
             axes.set_title(text, fontsize=8, color=color)
     return figure
+
+
+def _plain_number(value: float, _: int | None = None) -> str:
+    """Write a tick of a logarithmic axis, if its first digit is 1, 2, 3 or 5."""
+    return f"{value:.3g}" if f"{value:e}"[0] in "1235" else ""
 
 
 def _grid(axes: npt.NDArray[Any]) -> list[Axes]:
