@@ -281,15 +281,27 @@ def test_figures_of_merit_are_scikit_learns() -> None:
             "overfitting",
             "since epoch 2 the validation loss",
         ),
-        ([1.0, 0.5, 0.3], [0.9, 0.6, 0.8], 0.3, "good fit", "its lowest is 0.6, in epoch 2"),
+        ([1.0, 0.5, 0.3], [0.9, 0.6, 0.8], 0.3, "good fit", "(lowest 0.6, in epoch 2)"),
         ([1, 0.1, 0.01, 0.01], [1, 0.2, 0.2, 0.2], 0.01, "overfitting", "20 times the training"),
         ([1.0, 0.5, 0.3, 0.29], [0.9, 0.5, 0.32, 0.31], 0.02, "good fit", "ended at 0.31"),
+        ([1.0, 0.8, 0.6], [1.0, 0.8, 0.65], 0.2, "good fit", "ended at 0.65"),
         # One epoch that jumps says nothing when there are many.
         ([1, 0.5, 0.4, 0.3, 0.3, 0.3], [1, 0.4, 0.3, 0.3, 0.3, 0.6], 0.01, "overfitting", "rose"),
         ([1, 0.5, 0.4, 0.3, 0.3, 0.3], [1, 0.4, 0.3, 0.6, 0.3, 0.3], 0.01, "good fit", "0.3"),
         ([1.0], [1.0], 0.1, "undecided", "1 epoch"),
     ],
-    ids=["chance", "falling", "rising", "within-error", "gap", "flat", "end", "jump", "one"],
+    ids=[
+        "chance",
+        "falling",
+        "rising",
+        "within-error",
+        "gap",
+        "flat",
+        "by-chance",
+        "end",
+        "jump",
+        "one",
+    ],
 )
 def test_verdicts(
     training: list[float], validation: list[float], error: float, name: str, words: str

@@ -36,8 +36,9 @@ def judge(
     The validation loss ended more than 10% and its standard error above its lowest, and above the
     training loss, which went on falling: overfitting. It ended at more than twice the training
     loss, and more than two standard errors above it: overfitting as well. Both losses fell by more
-    than 5% in the last fifth of the epochs: underfitting, there is more to learn. Else it is a good
-    fit. From five epochs on, the validation loss is smoothed first, as the median of three epochs.
+    than 5%, and that of validation by more than its standard error, in the last fifth of the
+    epochs: underfitting, there is more to learn. Else it is a good fit. From five epochs on, the
+    validation loss is smoothed first, as the median of three epochs.
 
     Args:
         training: The mean cross entropy on the training images, epoch by epoch.
@@ -93,7 +94,7 @@ def judge(
     recent = max(1, epochs // 5)
     before = (training[-1 - recent], smooth[-1 - recent])
     falls = [1 - after / start for start, after in zip(before, (training[-1], last), strict=True)]
-    if min(falls) > _FALL:
+    if min(falls) > _FALL and before[1] - last > standard_error:
         span = "epoch" if recent == 1 else f"{recent} epochs"
         return Verdict(
             "underfitting",
@@ -101,8 +102,8 @@ def judge(
             f"{training[-1]:.3g} in training and from {before[1]:.3g} to {last:.3g} in "
             "validation: train longer",
         )
-    low = "" if best == epochs - 1 else f"; its lowest is {lowest:.3g}, in epoch {best + 1}"
+    low = "" if best == epochs - 1 else f" (lowest {lowest:.3g}, in epoch {best + 1})"
     return Verdict(
         "good fit",
-        f"the validation loss ended at {last:.3g}, the training loss at {training[-1]:.3g}{low}",
+        f"the validation loss ended at {last:.3g}{low}, the training loss at {training[-1]:.3g}",
     )
