@@ -8,6 +8,7 @@ images, over the seeds, is PyTorch's within the spread between seeds. Needs PyTo
 
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import jax
@@ -86,6 +87,7 @@ def main() -> int:
         their_losses, their_right = comparison.theirs(seed, args.epochs)
         error = np.max(np.abs(np.array(losses) / np.array(their_losses) - 1))
         rows.append([str(seed), f"{error:.1e}", f"{their_right:.2%}", f"{right:.2%}"])
+        print(f"seed {', '.join(rows[-1])}", file=sys.stderr, flush=True)
         runs.append([losses, their_losses, right, their_right])
     errors = [float(np.max(np.abs(np.array(a) / np.array(b) - 1))) for a, b, _, _ in runs]
     ours, theirs = (np.array([run[i] for run in runs]) for i in (2, 3))
