@@ -101,11 +101,14 @@ def main() -> int:
     if args.output:
         record = {"machine": machine(), "epochs": args.epochs, "runs": runs}
         files.write_whole(args.output, json.dumps(record).encode())
+    problems = []
     if max(errors) > TOLERANCE:
-        raise RuntimeError(f"losses differ by {max(errors):.1e}, more than {TOLERANCE}")
+        problems.append(f"losses differ by {max(errors):.1e}, more than {TOLERANCE}")
     if abs(difference) > spread:
-        raise RuntimeError(f"mean accuracies differ by {difference:.2%}, seeds by {spread:.2%}")
-    return 0
+        problems.append(f"mean accuracies differ by {difference:.2%}, seeds by {spread:.2%}")
+    for problem in problems:
+        print(f"{parser.prog}: error: {problem}", file=sys.stderr)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":
