@@ -45,6 +45,8 @@ def conv2d(
 
     with $x = 0$ outside the image. (With groups, $c$ runs over the channels of $o$'s group.)
 
+    On a CPU, a NaN or an infinity in `input` may make NaN of the outputs next to those that see it.
+
     Args:
         input: $x$, of shape (N, C, H, W) or (C, H, W).
         weight: $w$, of shape (out_channels, C / groups, height, width).
@@ -92,7 +94,8 @@ def conv2d_relu_max_pool2d(
     r"""Return `max_pool2d(relu(conv2d(input, weight, bias, ...)), pool_size)`, faster on a CPU.
 
     The values and gradients are the same. They are made as one: a patch of the image yields all
-    outputs that a pooling window looks at, and these are never laid out as an image.
+    outputs that a pooling window looks at, and these are never laid out as an image. On a CPU, a
+    NaN or an infinity in `input` may make NaN of the outputs next to those that see it.
 
     Args:
         input: An array of shape (N, C, H, W) or (C, H, W).
