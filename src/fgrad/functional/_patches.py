@@ -24,7 +24,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 from fgrad.types import Array
 
-_IN_PARTS: Final = 16  # images from which a batch is worth taking apart
+_IN_PARTS: Final = 32  # images from which a batch is worth taking apart
 
 
 class Axis(NamedTuple):
