@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fgrad import (
+        checkpoint,
+        classifier,
         counting,
         data,
         files,
@@ -32,6 +34,8 @@ __version__ = "0.1.0"
 __all__ = [
     "DivergenceError",
     "TrainState",
+    "checkpoint",
+    "classifier",
     "counting",
     "data",
     "files",

@@ -164,6 +164,24 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
     return read
 
 
+def output_folder(text: str) -> Path:
+    """Read the path of a folder that can be written, or made.
+
+    Example:
+        >>> str(output_folder("runs/digits"))
+        'runs/digits'
+    """
+    path = Path(text)
+    there = next(above for above in (path, *path.absolute().parents) if above.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a folder, got {text!r}: {there} is a file")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot write {text!r}: {error.strerror}") from None
+    return path
+
+
 def versions() -> dict[str, str]:
     """Return what the numbers of a run depend on: the versions and the platform.
 
