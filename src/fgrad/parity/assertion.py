@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import optax
@@ -11,13 +11,15 @@ from fgrad.parity.check import check
 from fgrad.parity.results import Report
 from fgrad.types import Params
 
+Option: TypeAlias = Any
+
 
 def assert_parity(
     path: str | os.PathLike[str],
     apply: Params,
     loss: Callable[..., jax.Array],
     optimizer: optax.GradientTransformation,
-    **options: Any,
+    **options: Option,
 ) -> Report:
     """Check a port, and fail with the report if it differs.
 

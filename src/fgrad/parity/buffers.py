@@ -36,7 +36,7 @@ def find_buffers(
         >>> list(find_buffers(state, Tree(params), 1))
         [('trace', ('momentum_buffer',))]
     """
-    bare = jax.tree.structure(params.bare([0] * count))
+    bare: Any = jax.tree.structure(params.bare([0] * count))
     found: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
 
     def is_like_params(value: Params) -> bool:

@@ -8,7 +8,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 
 from fgrad.graph.trace import as_function
-from fgrad.types import Array
+from fgrad.types import Array, Params
 
 # What only wraps a jaxpr, or has a derivative of its own for it.
 _WRAPPERS = (
@@ -38,7 +38,7 @@ class Captured(NamedTuple):
 
 def capture(
     function: Callable[..., Any],
-    *args: Any,
+    *args: Params,
     keep: Callable[[JaxprEqn, Array], bool] | None = None,
 ) -> Captured:
     """Run a function, and return values inside it besides its result.

@@ -1,5 +1,6 @@
 """A JAX port beside a recorded PyTorch run, step by step and stage by stage."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -165,7 +166,7 @@ def check(
             "optax": optax.__version__,
             "platform": jax.default_backend(),
             "dtypes": tuple(dtypes),
-            "matmul precision": str(jax.config.jax_default_matmul_precision),
+            "matmul precision": str(jax.config.values["jax_default_matmul_precision"]),
         },
     )
     if report.first is None:
@@ -227,6 +228,6 @@ def _settled(comparisons: list[Comparison]) -> list[Comparison]:
             parameter = each.place.rpartition(".")[0]
             if last.get((parameter, each.dtype), -1) < each.step:
                 note = "; ".join(filter(None, [each.note, "kept otherwise, the updates agree"]))
-                each = each.replace(ok=True, note=note)
+                each = dataclasses.replace(each, ok=True, note=note)
         settled.append(each)
     return settled

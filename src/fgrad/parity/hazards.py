@@ -63,7 +63,7 @@ def _is_symmetric(value: NumPy) -> bool:
 
 
 def _hides(array: NumPy, part: str) -> list[str]:
-    what = []
+    what: list[str] = []
     if array.ndim == 0 or array.size < 2:
         return what
     if np.ptp(array) == 0:
@@ -73,7 +73,7 @@ def _hides(array: NumPy, part: str) -> list[str]:
         what.append("is one sample: a sum in place of a mean would not show")
     elif all(np.array_equal(array[0], row) for row in array[1:]):
         what.append("has the same sample throughout: another order would not show")
-    if array.ndim >= 3 and array.shape[-1] == array.shape[-2]:
-        if np.array_equal(array, np.swapaxes(array, -1, -2)):
-            what.append("is symmetric: swapped axes would not show")
+    square = array.ndim >= 3 and array.shape[-1] == array.shape[-2]
+    if square and np.array_equal(array, np.swapaxes(array, -1, -2)):
+        what.append("is symmetric: swapped axes would not show")
     return what

@@ -25,12 +25,12 @@ class Assignment(NamedTuple):
 
     Attributes:
         names: PyTorch's entries.
-        index: For each of the array's numbers, where it stands in those entries, flat and one
+        where: For each of the array's numbers, where it stands in those entries, flat and one
             after the other.
     """
 
     names: tuple[str, ...]
-    index: NumPy
+    where: NumPy
 
 
 class ParameterMap(NamedTuple):
@@ -62,7 +62,7 @@ class ParameterMap(NamedTuple):
             for assignment in self.assignments
         ]
         return [
-            values[assignment.index]
+            values[assignment.where]
             for values, assignment in zip(flat, self.assignments, strict=True)
         ]
 
@@ -83,11 +83,11 @@ class ParameterMap(NamedTuple):
                 size = int(np.prod(shape))
                 if name not in entries:
                     entries[name] = np.empty(shape, array.dtype)
-                inside = (assignment.index >= start) & (assignment.index < start + size)
+                inside = (assignment.where >= start) & (assignment.where < start + size)
                 if len(assignment.names) == 1:
-                    entries[name].reshape(-1)[assignment.index] = array
+                    entries[name].reshape(-1)[assignment.where] = array
                 else:
-                    entries[name].reshape(-1)[assignment.index[inside] - start] = array[inside]
+                    entries[name].reshape(-1)[assignment.where[inside] - start] = array[inside]
                 start += size
         return entries
 
@@ -182,7 +182,7 @@ def _explicit(leaf: Leaf, value: Rule, shapes: Mapping[str, tuple[int, ...]]) ->
         raise ValueError(f"{at}: expected a name, or a name and a function, got {value!r}")
     index = _permuted(transform, *(shapes[name] for name in names))
     total = sum(int(np.prod(shapes[name])) for name in names)
-    if index.dtype.kind != "i" or index.size and not 0 <= index.min() <= index.max() < total:
+    if index.dtype.kind != "i" or (index.size and not 0 <= index.min() <= index.max() < total):
         raise ValueError(f"{at}: expected a function that only rearranges numbers")
     if index.shape != leaf.shape:
         raise ValueError(f"{at}: expected shape {leaf.shape}, the function gives {index.shape}")
@@ -206,7 +206,7 @@ def _reorder(
     table = np.arange(shape[0] * shape[1]).reshape(shape)[:, order].ravel()
     for path, assignment in assignments.items():
         if assignment.names == (name,):
-            assignments[path] = assignment._replace(index=table[assignment.index])
+            assignments[path] = assignment._replace(where=table[assignment.where])
 
 
 def _check_coverage(
@@ -215,7 +215,7 @@ def _check_coverage(
     counts = {name: np.zeros(int(np.prod(shape)), int) for name, shape in shapes.items()}
     for assignment in assignments.values():
         total = np.concatenate([counts[name] for name in assignment.names])
-        np.add.at(total, assignment.index.ravel(), 1)
+        np.add.at(total, assignment.where.ravel(), 1)
         splits = np.cumsum([counts[name].size for name in assignment.names])[:-1]
         for name, part in zip(assignment.names, np.split(total, splits), strict=True):
             counts[name] = part

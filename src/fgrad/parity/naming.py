@@ -261,7 +261,7 @@ def _transforms(
         layout = ways[0]
         if len(ways) > 1:
             last = (tokens(leaf.path) or [""])[-1]
-            many = len({size for size in leaf.shape}) == 1 and leaf.shape[0] > 1
+            many = len(set(leaf.shape)) == 1 and leaf.shape[0] > 1
             if last == "kernel" or (last != "weight" and "transposed" in kin):
                 layout = "transposed"
             elif last != "weight" and many:

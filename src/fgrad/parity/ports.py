@@ -24,7 +24,8 @@ class Tree:
 
     def __init__(self, value: Params) -> None:
         """Take it apart."""
-        found, self.treedef = jax.tree_util.tree_flatten_with_path(value)
+        found, treedef = jax.tree_util.tree_flatten_with_path(value)
+        self.treedef: Any = treedef
         self.is_array = tuple(_is_float(leaf) for _, leaf in found)
         self.others = tuple(leaf for _, leaf in found if not _is_float(leaf))
         self.leaves = tuple(
@@ -42,8 +43,8 @@ class Tree:
 
     def arrays(self, value: Params) -> list[Any]:
         """Return the arrays of a pytree of this structure."""
-        leaves, treedef = jax.tree.flatten(value)
-        if treedef != self.treedef:
+        leaves = jax.tree.leaves(value)
+        if (treedef := jax.tree.structure(value)) != self.treedef:
             raise ValueError(
                 f"apply: expected a new state of structure {self.treedef}, got {treedef}"
             )
@@ -208,7 +209,8 @@ def _nnx(apply: Callable[..., Any], module: Params, state: Params) -> Port:
 
     if state is not None:
         raise ValueError("state: expected none beside an NNX module, which holds its own")
-    graph, weights, rest = nnx.split(module, nnx.Param, ...)
+    parts: Any = nnx.split(module, nnx.Param, ...)
+    graph, weights, rest = parts
     has_state = _has_arrays(rest)
     takes_masks = _takes_masks(apply)
 
@@ -221,7 +223,8 @@ def _nnx(apply: Callable[..., Any], module: Params, state: Params) -> Port:
         )
         copy = nnx.merge(graph, p, s if has_state else rest, copy=True)
         output, inner = forward(copy)
-        *_, after = nnx.split(copy, nnx.Param, nnx.Intermediate, ...)
+        parts: Any = nnx.split(copy, nnx.Param, nnx.Intermediate, ...)
+        *_, after = parts
         return output, after, _intermediates(nnx.to_pure_dict(inner))
 
     key = ("nnx", _identity(apply), graph)
@@ -252,7 +255,8 @@ def _has_arrays(value: object) -> bool:
 def _is_float(leaf: object) -> bool:
     if isinstance(leaf, float):
         return True
-    return hasattr(leaf, "shape") and jnp.issubdtype(getattr(leaf, "dtype", None), np.floating)
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, np.floating)
 
 
 def _takes_masks(apply: Callable[..., Any]) -> bool:

@@ -94,7 +94,7 @@ def record(
     generator = torch.Generator().manual_seed(0)
     for name, value in main.state().items():
         arrays.add(f"initial/{name}", value)
-    specs = []
+    specs: list[list[Any]] = []
     for i, pair in enumerate(pairs):
         specs.append([])
         for part, value in zip(("x", "target"), pair, strict=True):
@@ -196,7 +196,7 @@ class _Run:
         if not torch.is_tensor(value) or value.shape != () or not value.is_floating_point():
             got = f"shape {tuple(value.shape)}" if torch.is_tensor(value) else type(value).__name__
             raise ValueError(f"loss: expected a floating-point scalar tensor, got {got}")
-        value.backward()
+        torch.autograd.backward(value)
         values["loss"] = _numpy(value)
         for name, parameter in self.model.named_parameters():
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -208,7 +208,7 @@ def _assemble(path: str, arrays: Mapping[str, NumPy], facts: Mapping[str, Any]) 
             for part, (n, spec) in zip(("x", "target"), specs, strict=True)
         )
         batches.append((x, target))
-    steps = {}
+    steps: dict[str, list[Step]] = {}
     for dtype in DTYPES:
         before = {
             name: value.astype(dtype) if value.dtype.kind == "f" else value

@@ -49,10 +49,6 @@ class Comparison:
     actual: float
     note: str
 
-    def replace(self, **fields: Any) -> "Comparison":
-        """Return the comparison with other values in some fields."""
-        return dataclasses.replace(self, **fields)
-
 
 class Cause(NamedTuple):
     """A mistake that explains the first mismatch.

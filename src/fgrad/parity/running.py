@@ -1,5 +1,6 @@
 """A port's steps, each value compared as it comes."""
 
+import dataclasses
 import difflib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,17 +9,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import optax
 
 from fgrad.parity.buffers import find_buffers
 from fgrad.parity.capture import capture
 from fgrad.parity.compare import Slot, Tolerance, compare
 from fgrad.parity.mapping import ParameterMap, join
-from fgrad.parity.ports import Program
+from fgrad.parity.ports import Program, Tree
 from fgrad.parity.record import numbered
 from fgrad.parity.recording import NumPy, Recording, Step
 from fgrad.parity.results import Comparison
-from fgrad.types import Array, Batch, Params
+from fgrad.types import Array, ArrayLike, Batch, Params
 
 Loss = Callable[..., Array]
 
@@ -193,7 +195,7 @@ def buffers_of(checked: Check, entries: Mapping[str, NumPy]) -> list[Any]:
     return list(checked.buffers.to_port(entries))
 
 
-def batch_of(checked: Check, step: Step, dtype: Any) -> tuple[Batch, Batch]:
+def batch_of(checked: Check, step: Step, dtype: npt.DTypeLike) -> tuple[Batch, Batch]:
     """Return the batch that a step took, floating-point numbers in the step's precision."""
 
     def cast(leaf: NumPy) -> Array:
@@ -276,11 +278,11 @@ def _forward(
 
 def advance(
     optimizer: optax.GradientTransformation,
-    structure: Any,
+    structure: Tree,
     params: Sequence[Any],
     gradients: Sequence[Any],
-    opt_state: Any,
-) -> tuple[list[Array], Any]:
+    opt_state: optax.OptState,
+) -> tuple[list[Array], optax.OptState]:
     """Return the parameters after an update, and the optimizer's state."""
     trees = structure.bare(list(params)), structure.bare(list(gradients))
     # Strict promotion, where it is set, is for the port; optax's own transformations break it.
@@ -291,8 +293,11 @@ def advance(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _update(
-    optimizer: optax.GradientTransformation, params: Params, gradients: Params, opt_state: Any
-) -> tuple[Params, Any]:
+    optimizer: optax.GradientTransformation,
+    params: Params,
+    gradients: Params,
+    opt_state: optax.OptState,
+) -> tuple[Params, optax.OptState]:
     updates, opt_state = optimizer.update(gradients, opt_state, params)
     return optax.apply_updates(params, updates), opt_state
 
@@ -306,7 +311,7 @@ class _Compared:
         self._noise = step.drift if checked.free else step.noise
 
     def add(
-        self, stage: str, place: str, expected: NumPy, actual: Any, noise: str, note: str = ""
+        self, stage: str, place: str, expected: NumPy, actual: ArrayLike, noise: str, note: str = ""
     ) -> None:
         slot = Slot(self._i, stage, place, self._dtype)
         tolerance = self._checked.tolerance
@@ -317,11 +322,11 @@ class _Compared:
     def forward(self, forward: Forward) -> None:
         names = self._checked.names
         values: dict[str, Any] = {}
-        for path, value in forward.inner.items():
+        for path, inner in forward.inner.items():
             if (place := names.of_module(path)) is not None:
-                values[place] = value
-        for name, value in forward.named.items():
-            values[names.of_name(name)] = value
+                values[place] = inner
+        for name, named in forward.named.items():
+            values[names.of_name(name)] = named
         last = len(self._step.calls) - 1
         wanted = {call.place: call.outputs[0] for call in self._step.calls if call.place in values}
         channels_last = _is_channels_last(wanted, values)
@@ -338,8 +343,8 @@ class _Compared:
                     call.outputs[0].shape, np.asarray(values[call.place]), channels_last
                 )
                 self.add("forward", call.place, call.outputs[0], value, f"{at}/0", note)
-        value = forward.loss if self._checked.free else forward.loss_of_recorded
-        self.add("loss", "loss", self._step.loss, value, "loss")
+        loss = forward.loss if self._checked.free else forward.loss_of_recorded
+        self.add("loss", "loss", self._step.loss, loss, "loss")
 
     def gradients(self, forward: Forward) -> None:
         found = self._checked.weights.to_torch(forward.gradients)
@@ -347,7 +352,7 @@ class _Compared:
             expected = self._step.gradients[name]
             self.add("gradient", name, expected, found[name], f"gradient/{name}")
 
-    def buffers(self, kept: Any, params: Sequence[Any]) -> None:
+    def buffers(self, kept: optax.OptState, params: Sequence[Any]) -> None:
         found = find_buffers(kept, self._checked.program.params, len(params))
         ours = {key: self._checked.weights.to_torch(arrays) for key, arrays in found.items()}
         for name in self._checked.recording.parameters:
@@ -369,7 +374,7 @@ class _Compared:
     def _unmatched(self, place: str, expected: NumPy, note: str) -> None:
         slot = Slot(self._i, "optimizer state", place, self._dtype)
         missing = np.zeros((0,), expected.dtype)
-        self.found.append(compare(slot, expected, missing, 0.0).replace(note=note))
+        self.found.append(dataclasses.replace(compare(slot, expected, missing, 0.0), note=note))
 
     def updates(self, after: Sequence[Any], state: Sequence[Any]) -> None:
         found = self._checked.weights.to_torch(after)
