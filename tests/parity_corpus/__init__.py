@@ -1,4 +1,4 @@
-"""Ports that are right, and the same with one mistake each: what a parity check has to tell apart."""
+"""Ports that are right, and the same with one mistake each, for a parity check to tell apart."""
 
 from parity_corpus import lenet, linear, mlp, quadratic, transformer
 from parity_corpus.cases import Mistake, Net, Port
