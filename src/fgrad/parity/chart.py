@@ -5,21 +5,30 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-WIDTH, HEIGHT = 760, 330
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 56, 96
+WIDTH, LEFT, RIGHT = 760, 64, 16
+INFINITY, TOP, BOTTOM, ZERO = 56, 72, 218, 234  # of infinity, the powers of ten, and zero
 LABELS = 36  # more do not fit side by side
 
-STYLE = """\
-.errors{--paper:#fff;--ink:#1f2328;--faint:#d8dee4;--float64:#0969da;--float32:#b35900;--bad:#cf222e;\
-font:12px system-ui,sans-serif}
-@media(prefers-color-scheme:dark){.errors{--paper:#0d1117;--ink:#e6edf3;--faint:#30363d;\
---float64:#58a6ff;--float32:#f0a04b;--bad:#ff7b72}}
-.errors .paper{fill:var(--paper)}.errors text{fill:var(--ink)}.errors .title{font-weight:600}
-.errors .grid{stroke:var(--faint)}.errors .float64{--dtype:var(--float64)}
-.errors .float32{--dtype:var(--float32)}.errors .mark{fill:var(--dtype)}
-.errors .path,.errors .allowed{fill:none;stroke:var(--dtype)}.errors .path{opacity:.45}
-.errors .allowed{stroke-width:1.5;stroke-dasharray:5 3}
-.errors .bad{fill:none;stroke:var(--bad);stroke-width:2}"""
+
+def _colours(paper: str, ink: str, faint: str, bad: str, **dtypes: str) -> str:
+    rules = [
+        f".errors .paper{{fill:{paper}}}.errors text{{fill:{ink}}}.errors .grid{{stroke:{faint}}}",
+        f".errors .allowed{{stroke:{ink}}}.errors .bad{{stroke:{bad}}}",
+    ]
+    for dtype, colour in dtypes.items():
+        rules.append(f".errors .{dtype} .mark{{fill:{colour}}}")
+        rules.append(f".errors .{dtype} .path,.errors .{dtype} .allowed{{stroke:{colour}}}")
+    return "".join(rules)
+
+
+LIGHT = _colours("#fff", "#1f2328", "#d8dee4", "#cf222e", float64="#0969da", float32="#b35900")
+DARK = _colours("#0d1117", "#e6edf3", "#30363d", "#ff7b72", float64="#58a6ff", float32="#f0a04b")
+STYLE = (
+    ".errors{font:12px system-ui,sans-serif}.errors .title{font-weight:600}"
+    ".errors .path,.errors .allowed,.errors .bad{fill:none}.errors .path{opacity:.45}"
+    ".errors .allowed{stroke-width:1.5;stroke-dasharray:5 3}.errors .bad{stroke-width:2}"
+    f"{LIGHT}@media(prefers-color-scheme:dark){{{DARK}}}"
+)
 
 
 class Point(NamedTuple):
@@ -62,15 +71,16 @@ def chart(title: str, points: Sequence[Point]) -> str:
     across = {label: LEFT + step * (i + 0.5) for i, label in enumerate(labels)}
     scale = Scale.of(value for point in points for value in (point.error, point.allowed))
     title = html.escape(title)
+    names, height = _labels(across)
     parts = [
-        f'<svg class="errors" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        f'<svg class="errors" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         f'role="img" aria-label="{title}">',
         f"<style>{STYLE}</style>",
-        f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>',
+        f'<rect class="paper" width="{WIDTH}" height="{height}"/>',
         f'<text class="title" x="{LEFT}" y="20">{title}</text>',
         *_legend(list(dict.fromkeys(point.dtype for point in points))),
         *_scale(scale),
-        *_labels(across),
+        *names,
     ]
     for dtype in dict.fromkeys(point.dtype for point in points):
         series = [point for point in points if point.dtype == dtype]
@@ -113,12 +123,11 @@ class Scale(NamedTuple):
             >>> scale.height(1e-9) > scale.height(1.0) > scale.height(float("inf"))
             True
         """
-        bottom, top = HEIGHT - BOTTOM - 16, TOP + 16
         if value == 0:
-            return bottom + 16
+            return ZERO
         if not value < math.inf:
-            return top - 16
-        return bottom - (math.log10(value) - self.low) / (self.high - self.low) * (bottom - top)
+            return INFINITY
+        return BOTTOM - (math.log10(value) - self.low) / (self.high - self.low) * (BOTTOM - TOP)
 
 
 def _legend(dtypes: Sequence[str]) -> Iterator[str]:
@@ -127,7 +136,7 @@ def _legend(dtypes: Sequence[str]) -> Iterator[str]:
         yield f'<g class="{dtype}">{_mark(dtype, x, 36)}</g>'
         yield f'<text x="{x + 9:g}" y="40">{dtype}</text>'
         x += 76
-    yield f'<path class="allowed" style="stroke:var(--ink)" d="M{x - 4:g} 36h26"/>'
+    yield f'<path class="allowed" d="M{x - 4:g} 36h26"/>'
     yield f'<text x="{x + 28:g}" y="40">allowed</text>'
     yield _cross(x + 92, 36)
     yield f'<text x="{x + 103:g}" y="40">mismatch</text>'
@@ -142,16 +151,24 @@ def _scale(scale: Scale) -> Iterator[str]:
         yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
 
 
-def _labels(across: Mapping[str, float]) -> Iterator[str]:
-    y = HEIGHT - BOTTOM + 14
-    every = math.ceil(len(across) / LABELS)
-    for i, (label, x) in enumerate(across.items()):
-        if i % every == 0:
-            short = label if len(label) <= 18 else f"…{label[-17:]}"
-            yield (
-                f'<text x="{x:.1f}" y="{y}" text-anchor="end" '
-                f'transform="rotate(-40 {x:.1f} {y})">{html.escape(short)}</text>'
-            )
+def _labels(across: Mapping[str, float]) -> tuple[list[str], int]:
+    """Return the labels below the chart, slanted if they are long, and where the picture ends."""
+    shown = list(across.items())[:: math.ceil(len(across) / LABELS) or 1]
+    names = [label if len(label) <= 22 else f"…{label[-21:]}" for label, _ in shown]
+    longest = max(map(len, names), default=0)
+    y = ZERO + 18
+    if longest <= 3:
+        lines = [f'<text x="{x:.1f}" y="{y}" text-anchor="middle">' for _, x in shown]
+        height = y + 10
+    else:
+        lines = [
+            f'<text x="{x:.1f}" y="{y}" text-anchor="end" transform="rotate(-40 {x:.1f} {y})">'
+            for _, x in shown
+        ]
+        height = y + 10 + 5 * longest
+    return [
+        f"{line}{html.escape(name)}</text>" for line, name in zip(lines, names, strict=True)
+    ], height
 
 
 def _series(
