@@ -7,7 +7,7 @@ from fgrad.parity.results import STAGES, Comparison, Report
 
 HEADER = ("step", "stage", "place", "dtype", "error", "allowed", "at", "PyTorch", "port", "note")
 SUMMARY_HEADER = ("stage", "dtype", "values", "mismatches", "largest of allowed", "at")
-_TEXTS = {"stage", "place", "dtype", "at", "note"}
+_NUMBERS = {*HEADER, *SUMMARY_HEADER, "loss"} - {"stage", "place", "dtype", "at", "note"}
 
 
 def to_text(report: Report, *, limit: int | None = None) -> str:
@@ -43,11 +43,11 @@ def to_text(report: Report, *, limit: int | None = None) -> str:
     if report.first:
         blocks.append([*first_lines(report.first), *cause_lines(report)])
         listed = report.mismatches[:limit]
-        lines = _aligned(HEADER, [row(comparison) for comparison in listed])
+        lines = aligned(HEADER, [row(comparison) for comparison in listed])
         if more := len(report.mismatches) - len(listed):
             lines.append(f"and {more} more")
         blocks.append(lines)
-    blocks.append(_aligned(SUMMARY_HEADER, summary(report)))
+    blocks.append(aligned(SUMMARY_HEADER, summary(report)))
     return "\n\n".join("\n".join(lines) for lines in blocks)
 
 
@@ -211,12 +211,17 @@ def index(position: Sequence[int]) -> str:
     return f"[{', '.join(map(str, position))}]" if position else ""
 
 
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines of a table, numbers to the right."""
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table's lines, numbers to the right.
+
+    Example:
+        >>> aligned(("place", "error"), [("fc1.weight", "0.5"), ("loss", "12")])
+        ['place       error', 'fc1.weight    0.5', 'loss           12']
+    """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return [
         "  ".join(
-            cell.ljust(width) if name in _TEXTS else cell.rjust(width)
+            cell.rjust(width) if name in _NUMBERS else cell.ljust(width)
             for name, cell, width in zip(header, line, widths, strict=True)
         ).rstrip()
         for line in [header, *rows]
