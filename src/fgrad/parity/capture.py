@@ -1,5 +1,6 @@
 """The values inside a function: those that `checkpoint_name` named, or all of them."""
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -7,19 +8,13 @@ import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 
-from fgrad.graph.trace import as_function
+from fgrad.graph.trace import WRAPPERS, as_function
 from fgrad.types import Array, Params
 
-# What only wraps a jaxpr, or has a derivative of its own for it.
-_WRAPPERS = (
-    "jit",
-    "closed_call",
-    "core_call",
-    "checkpoint",
-    "remat2",
-    "custom_jvp_call",
-    "custom_vjp_call",
-)
+_RULES = ("custom_jvp_call", "custom_vjp_call")  # a jaxpr, and a derivative in place of its own
+
+Visit = Callable[[JaxprEqn, Array], Array]
+"""Called with each equation and what it computes; its result is what is used from there on."""
 
 
 class Captured(NamedTuple):
@@ -28,18 +23,18 @@ class Captured(NamedTuple):
     Attributes:
         result: What it returns.
         named: The values that `checkpoint_name` named, in order.
-        inner: Where asked for, what every equation computes, in order, the named values among them.
+        inner: Where asked for, what the equations compute, in order.
     """
 
     result: Any
     named: list[tuple[str, Array]]
-    inner: list[tuple[JaxprEqn, Array]]
+    inner: list[Array]
 
 
 def capture(
     function: Callable[..., Any],
     *args: Params,
-    keep: Callable[[JaxprEqn, Array], bool] | None = None,
+    keep: Callable[[Array], bool] | None = None,
 ) -> Captured:
     """Run a function, and return values inside it besides its result.
 
@@ -49,7 +44,7 @@ def capture(
     Args:
         function: Any function of pytrees of arrays.
         *args: Its arguments.
-        keep: Whether to return what an equation computes among the `inner` values.
+        keep: Whether to return a value among the `inner` ones.
 
     Returns:
         The result and the values.
@@ -69,16 +64,42 @@ def capture(
     """
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
     captured = Captured(None, [], [])
-    results = _run(closed, jax.tree.leaves(args), captured, keep)
+
+    def visit(eqn: JaxprEqn, value: Array) -> Array:
+        if eqn.primitive.name == "name":
+            captured.named.append((eqn.params["name"], value))
+        if keep is not None and keep(value):
+            captured.inner.append(value)
+        return value
+
+    flat = [jax.numpy.asarray(leaf) for leaf in jax.tree.leaves(args)]
+    results = evaluate(closed, flat, visit, everywhere=keep is not None)
     return captured._replace(result=jax.tree.unflatten(jax.tree.structure(shape), results))
 
 
-def _run(
+def evaluate(
     closed: ClosedJaxpr | Jaxpr,
     inputs: Sequence[Array],
-    captured: Captured,
-    keep: Callable[[JaxprEqn, Array], bool] | None,
+    visit: Visit,
+    *,
+    everywhere: bool = False,
+    rules: bool = True,
 ) -> list[Array]:
+    """Run a jaxpr, with a look at everything that it computes.
+
+    Args:
+        closed: The jaxpr.
+        inputs: Its arguments.
+        visit: Looks at each result, and may replace it.
+        everywhere: Whether to go into scans that have no name in them.
+        rules: Whether to go into functions with a derivative of their own, which is lost then.
+
+    Returns:
+        Its results.
+
+    Raises:
+        ValueError: If a value is named in a branch or in a loop whose length is not known.
+    """
     jaxpr, consts = (
         (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
     )
@@ -88,32 +109,26 @@ def _run(
     def read(atom: Var | Literal) -> Array:
         return atom.val if isinstance(atom, Literal) else known[atom]
 
+    again = functools.partial(evaluate, visit=visit, everywhere=everywhere, rules=rules)
     for eqn in jaxpr.eqns:
         values = [read(atom) for atom in eqn.invars]
         name = eqn.primitive.name
-        if name in _WRAPPERS:
-            (inner,) = jaxprs_in_params({k: v for k, v in eqn.params.items() if "jaxpr" in k})
-            consts = _consts(eqn)
-            outputs = _run(ClosedJaxpr(inner, consts), values, captured, keep)
-        elif name == "scan" and (keep is not None or next(_names(eqn), None)):
-            outputs = _scan(eqn, values, captured, keep)
+        if name in WRAPPERS or (rules and name in _RULES):
+            inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+            outputs = again(inner, values)
+        elif name == "scan" and (everywhere or next(_names(eqn), None)):
+            outputs = _scan(eqn, values, again)
         else:
-            if name != "name" and (inside := next(_names(eqn), None)):
+            inside = None if name == "name" or name in _RULES else next(_names(eqn), None)
+            if inside:
                 raise ValueError(
                     f"apply: expected no checkpoint_name within a {name}, got {inside!r}"
                 )
             outputs = list(as_function(eqn)(*values))
-            if name == "name":
-                captured.named.append((eqn.params["name"], outputs[0]))
-        if keep is not None:
-            captured.inner.extend((eqn, value) for value in outputs if keep(eqn, value))
+        if name not in WRAPPERS:
+            outputs = [visit(eqn, value) for value in outputs]
         known.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
-
-
-def _consts(eqn: JaxprEqn) -> Sequence[Any]:
-    closed = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    return closed.consts if isinstance(closed, ClosedJaxpr) else ()
 
 
 def _names(eqn: JaxprEqn) -> Iterator[str]:
@@ -125,12 +140,7 @@ def _names(eqn: JaxprEqn) -> Iterator[str]:
             yield from _names(each)
 
 
-def _scan(
-    eqn: JaxprEqn,
-    values: Sequence[Array],
-    captured: Captured,
-    keep: Callable[[JaxprEqn, Array], bool] | None,
-) -> list[Array]:
+def _scan(eqn: JaxprEqn, values: Sequence[Array], again: Callable[..., list[Array]]) -> list[Array]:
     num_consts, num_carry = eqn.params["num_consts"], eqn.params["num_carry"]
     consts, xs = values[:num_consts], values[num_consts + num_carry :]
     carry = list(values[num_consts : num_consts + num_carry])
@@ -138,8 +148,7 @@ def _scan(
     steps = range(eqn.params["length"])
     for i in reversed(steps) if eqn.params["reverse"] else steps:
         items = [lax.index_in_dim(x, i, keepdims=False) for x in xs]
-        outputs = _run(eqn.params["jaxpr"], [*consts, *carry, *items], captured, keep)
+        outputs = again(eqn.params["jaxpr"], [*consts, *carry, *items])
         carry, rows[i] = outputs[:num_carry], outputs[num_carry:]
     columns = zip(*(rows[i] for i in steps), strict=True)
-    stacked = [jax.numpy.stack(column) for column in columns]
-    return [*carry, *stacked]
+    return [*carry, *(jax.numpy.stack(column) for column in columns)]

@@ -302,6 +302,25 @@ def _update(
     return optax.apply_updates(params, updates), opt_state
 
 
+def named_values(names: Names, forward: Forward) -> dict[str, Array]:
+    """Return a port's intermediates by PyTorch's places.
+
+    Args:
+        names: Which is which.
+        forward: The port's run.
+
+    Returns:
+        The values, as they are in the port.
+    """
+    values: dict[str, Array] = {}
+    for path, inner in forward.inner.items():
+        if (place := names.of_module(path)) is not None:
+            values[place] = inner
+    for name, named in forward.named.items():
+        values[names.of_name(name)] = named
+    return values
+
+
 class _Compared:
     """The comparisons of one step in one precision."""
 
@@ -320,13 +339,7 @@ class _Compared:
         )
 
     def forward(self, forward: Forward) -> None:
-        names = self._checked.names
-        values: dict[str, Any] = {}
-        for path, inner in forward.inner.items():
-            if (place := names.of_module(path)) is not None:
-                values[place] = inner
-        for name, named in forward.named.items():
-            values[names.of_name(name)] = named
+        values = named_values(self._checked.names, forward)
         last = len(self._step.calls) - 1
         wanted = {call.place: call.outputs[0] for call in self._step.calls if call.place in values}
         channels_last = _is_channels_last(wanted, values)
