@@ -68,8 +68,11 @@ def contents(recording: Recording) -> str:
 
 
 def _call(thing: dict[str, Any]) -> str:
-    config = ", ".join(f"{name}={value}" for name, value in thing["config"].items())
-    return f"{thing['kind']}({config})"
+    """Write a module or an optimizer with its settings, without those that are off."""
+    config = dict(thing["config"])
+    mode = "" if config.pop("training", True) else " in evaluation"
+    config = {name: value for name, value in config.items() if value not in (None, False)}
+    return f"{thing['kind']}({', '.join(f'{k}={v}' for k, v in config.items())}){mode}"
 
 
 def _optimizer(optimizer: dict[str, Any]) -> Iterator[str]:
