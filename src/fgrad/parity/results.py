@@ -1,5 +1,6 @@
 """What a check found: every value compared, the mismatches, and their cause."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 STAGES = (
@@ -14,7 +15,8 @@ STAGES = (
 """The stages of a training step, in the order in which a difference goes from one to the next."""
 
 
-class Comparison(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Comparison:
     """One value of the port beside PyTorch's.
 
     Attributes:
