@@ -60,7 +60,12 @@ def contents(recording: Recording) -> str:
     ]
     if steps:
         rows = [
-            (str(i), str(step.batch), *_shapes(recording.batches[step.batch]), number(step.loss))
+            (
+                str(i),
+                str(step.batch),
+                *_shapes(recording.batches[step.batch]),
+                number(step.loss.item()),
+            )
             for i, step in enumerate(steps)
         ]
         blocks.append(aligned(("step", "batch", "x", "target", "loss"), rows))
