@@ -28,7 +28,7 @@ def as_users_have_it() -> Iterator[None]:
         yield
 
 
-def record(net: Net, seed: int, path: Path) -> Path:
+def record(net: Net, seed: int, path: Path, *, steps: int | None = None) -> Path:
     """Record the PyTorch program from a seed."""
     torch.manual_seed(seed)
     model = net.model()
@@ -37,7 +37,7 @@ def record(net: Net, seed: int, path: Path) -> Path:
         for x, y in net.batches(np.random.default_rng(seed))
     ]
     optimizer = net.optimizer(model.parameters())
-    parity.record(model, net.criterion, optimizer, batches, path=path)
+    parity.record(model, net.criterion, optimizer, batches, path=path, steps=steps)
     return path
 
 
@@ -48,10 +48,12 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {net.name: record(net, 0, folder / net.name) for net in NETS}
 
 
-def check(net: Net, path: Path, seed: int = 0, **changes: Any) -> parity.Report:
+def check(
+    net: Net, path: Path, seed: int = 0, *, mode: str = "restart", **changes: Any
+) -> parity.Report:
     """Check the net's port, with parts of it replaced."""
     port = dataclasses.replace(net.port, **changes)
-    options = dict(port.options)
+    options = {"mode": mode, **port.options}
     if port.own_batches:
         options["batches"] = port.own_batches(net.batches(np.random.default_rng(seed)))
     return parity.check(path, port.apply, port.loss, port.optimizer, **options)
@@ -68,19 +70,21 @@ def test_mistake(
 ) -> None:
     """Caught at the right step, stage and place, and named."""
     report = check(net, recordings[net.name], **mistake.changes)
-    assert report.first is not None
-    found = (report.first.step, report.first.stage, report.first.place)
-    cause = report.cause.name if report.cause else None
-    record_property("parity", (net.name, mistake, found, cause, report.first.error))
-    assert (*found, cause) == (mistake.step, mistake.stage, mistake.place, mistake.cause)
+    first = report.first
+    found = first and (first.step, first.stage, first.place)
+    cause = report.cause and report.cause.name
+    record_property("corpus", (net.name, mistake, found, cause, report))
+    assert found == (mistake.step, mistake.stage, mistake.place)
+    assert cause == mistake.cause
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
-def test_no_alarm(net: Net, tmp_path: Path) -> None:
-    """The correct port, from fifty seeds, in both precisions, restarted and running free."""
-    for seed in SEEDS:
-        report = check(net, record(net, seed, tmp_path / f"{seed}"), seed)
-        assert report.ok, parity.table(report)
+def test_no_alarm(net: Net, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """The correct port, from fifty seeds, in both precisions."""
+    reports = [check(net, record(net, seed, tmp_path / f"{seed}"), seed) for seed in SEEDS]
+    record_property("correct", (net.name, reports))
+    for report in reports:
+        assert report.ok, str(report)
         assert {comparison.dtype for comparison in report.comparisons} == {"float32", "float64"}
 
 
@@ -88,10 +92,28 @@ def test_no_alarm_without_names(recordings: dict[str, Path]) -> None:
     """Outputs, losses, gradients and updates are compared all the same."""
     (net,) = (net for net in NETS if net.name == "MLP")
     report = check(net, recordings[net.name], apply=unnamed)
-    assert report.ok, parity.table(report)
+    assert report.ok, str(report)
     stages = {comparison.stage for comparison in report.comparisons}
     assert stages >= {"forward", "loss", "gradient", "optimizer state", "update"}
     assert {c.place for c in report.comparisons if c.stage == "forward"} == {"output"}
+
+
+def test_running_free(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """Over twelve steps the correct port stays within what is allowed, and a mistake grows."""
+    (net,) = (net for net in NETS if net.name == "transformer")
+    (tanh,) = (mistake for mistake in net.mistakes if mistake.cause == "GELU approximation")
+    path = record(net, 0, tmp_path / "run", steps=12)
+    correct = check(net, path, mode="free")
+    assert correct.ok, str(correct)
+    wrong = check(net, path, mode="free", **tanh.changes)
+    record_property("pictured", wrong)
+    assert wrong.first is not None
+    assert (wrong.first.step, wrong.first.place) == (0, "gelu")
+    updates = [
+        max(c.error for c in wrong.comparisons if (c.step, c.stage) == (step, "update"))
+        for step in (0, 11)
+    ]
+    assert updates[1] > 2 * updates[0]
 
 
 def test_every_known_cause_is_in_the_corpus() -> None:

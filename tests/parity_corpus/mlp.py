@@ -92,6 +92,22 @@ def adam(
     )
 
 
+def scale_uncorrected(
+    updates: Any, state: optax.ScaleByAdamState, params: Any = None
+) -> tuple[Any, optax.ScaleByAdamState]:
+    """Divide the first moment by the root of the second, both as they are, biased towards 0."""
+    _, state = optax.scale_by_adam().update(updates, state, params)
+    scaled = jax.tree.map(lambda mu, nu: mu / (jnp.sqrt(nu) + 1e-8), state.mu, state.nu)
+    return scaled, state
+
+
+uncorrected = optax.chain(
+    optax.add_decayed_weights(DECAY),
+    optax.GradientTransformation(optax.scale_by_adam().init, scale_uncorrected),
+    optax.scale_by_learning_rate(LR),
+)
+
+
 def forward(what: str, layer: str, mistake: str, cause: str) -> Mistake:
     """Return a mistake that shows in the layer's output."""
     changes = {"apply": functools.partial(apply, **{layer: mistake})}
@@ -169,13 +185,10 @@ NET = Net(
         ),
         in_optimizer(
             "no correction of the moments' bias",
-            optax.chain(
-                optax.add_decayed_weights(DECAY),
-                optax.ema(0.9, debias=False),
-                optax.scale_by_learning_rate(LR),
-            ),
-            "fc1.weight.exp_avg_sq",
+            uncorrected,
+            "fc1.weight",
             "bias correction",
+            stage="update",
         ),
     ],
 )

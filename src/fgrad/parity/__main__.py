@@ -22,7 +22,7 @@ from fgrad import cli, files, parity
 from fgrad.parity.contents import contents
 from fgrad.parity.page import to_html
 from fgrad.parity.recording import read
-from fgrad.parity.report import to_text
+from fgrad.parity.report import LIMIT, to_text
 
 PROGRAM = "python -m fgrad.parity"
 USER_CODE = "MODULE:NAME"
@@ -75,6 +75,7 @@ def parse() -> argparse.Namespace:
     add("--mode", choices=["restart", "free"], default="restart", help="(restart)")
     add("--rtol", type=cli.finite, metavar="R", help="relative tolerance (measured)")
     add("--atol", type=cli.finite, metavar="A", help="absolute tolerance (measured)")
+    add("--all", action="store_true", help=f"list all mismatches, not only {LIMIT}")
     add("--html", type=cli.output_file(), metavar="FILE", help="write a page as well")
     check.set_defaults(run=run_check)
 
@@ -119,7 +120,7 @@ def run_check(args: argparse.Namespace) -> int:
     )
     if args.html:
         files.write_whole(args.html, to_html(report).encode())
-    print(to_text(report))
+    print(to_text(report, limit=None if args.all else LIMIT))
     return 0 if report.ok else 1
 
 

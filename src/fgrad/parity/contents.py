@@ -60,7 +60,12 @@ def contents(recording: Recording) -> str:
     ]
     if steps:
         rows = [
-            (str(i), str(step.batch), *_shapes(recording.batches[step.batch]), number(step.loss))
+            (
+                str(i),
+                str(step.batch),
+                *_shapes(recording.batches[step.batch]),
+                number(step.loss.item()),
+            )
             for i, step in enumerate(steps)
         ]
         blocks.append(aligned(("step", "batch", "x", "target", "loss"), rows))
@@ -68,8 +73,11 @@ def contents(recording: Recording) -> str:
 
 
 def _call(thing: dict[str, Any]) -> str:
-    config = ", ".join(f"{name}={value}" for name, value in thing["config"].items())
-    return f"{thing['kind']}({config})"
+    """Write a module or an optimizer with its settings, without those that are off."""
+    config = dict(thing["config"])
+    mode = "" if config.pop("training", True) else " in evaluation"
+    config = {name: value for name, value in config.items() if value not in (None, False)}
+    return f"{thing['kind']}({', '.join(f'{k}={v}' for k, v in config.items())}){mode}"
 
 
 def _optimizer(optimizer: dict[str, Any]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """A report as one HTML page, which needs no other file."""
 
 import html
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from fgrad.parity.chart import Point, chart
 from fgrad.parity.report import (
@@ -60,8 +61,7 @@ def to_html(report: Report) -> str:
     body += ["<h2>What was compared</h2>", _table(SUMMARY_HEADER, summary(report))]
     every = _table(HEADER, map(row, report.comparisons))
     body.append(f"<details><summary>Every comparison</summary>{every}</details>")
-    settings = [(str(name), str(value)) for name, value in report.settings.items()]
-    body += ["<h2>Settings</h2>", _table(("name", "value"), settings)]
+    body += ["<h2>Settings</h2>", _table(("name", "value"), _settings("", report.settings))]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -114,6 +114,14 @@ def _point(label: str, comparison: Comparison) -> Point:
     )
     error = comparison.error if comparison.error >= 0 else float("inf")  # NaN is no match
     return Point(label, comparison.dtype, error, comparison.tolerance, comparison.ok, detail)
+
+
+def _settings(prefix: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _settings(f"{prefix}{name} ", value)
+        else:
+            yield f"{prefix}{name}", str(value)
 
 
 def _items(texts: Sequence[str]) -> str:

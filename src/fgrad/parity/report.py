@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from fgrad.parity.results import STAGES, Comparison, Report
 
 HEADER = ("step", "stage", "place", "dtype", "error", "allowed", "at", "PyTorch", "port", "note")
+LIMIT = 40  # mismatches in a terminal; the page has all
 SUMMARY_HEADER = ("stage", "dtype", "values", "mismatches", "largest of allowed", "at")
 _NUMBERS = {*HEADER, *SUMMARY_HEADER, "loss"} - {"stage", "place", "dtype", "at", "note"}
 
@@ -45,7 +46,7 @@ def to_text(report: Report, *, limit: int | None = None) -> str:
         listed = report.mismatches[:limit]
         lines = aligned(HEADER, [row(comparison) for comparison in listed])
         if more := len(report.mismatches) - len(listed):
-            lines.append(f"and {more} more")
+            lines.append(f"and {more} more: --all lists them, and the HTML page does")
         blocks.append(lines)
     blocks.append(aligned(SUMMARY_HEADER, summary(report)))
     return "\n\n".join("\n".join(lines) for lines in blocks)

@@ -1,7 +1,11 @@
 """What a check found: every value compared, the mismatches, and their cause."""
 
 import dataclasses
+import os
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from fgrad.files import write_whole
 
 STAGES = (
     "initial weights",
@@ -105,3 +109,35 @@ class Report(NamedTuple):
     def ok(self) -> bool:
         """Whether nothing differs by more than its tolerance."""
         return self.first is None
+
+    def __str__(self) -> str:
+        """Return the report as text: the verdict, the first difference, its cause, mismatches."""
+        from fgrad.parity.report import LIMIT, to_text
+
+        return to_text(self, limit=LIMIT)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report with every mismatch.
+
+        Args:
+            path: A file ending in `.html` (one page with charts, which needs nothing else) or in
+                `.txt`.
+
+        Raises:
+            ValueError: If it has another ending.
+            OSError: If it cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> report = Report("run.parity", "free", (), None, (), (), {})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     report.save(f"{folder}/report.html")
+        """
+        from fgrad.parity.page import to_html
+        from fgrad.parity.report import to_text
+
+        write_as = {".html": to_html, ".txt": to_text}
+        suffix = Path(path).suffix.lower()
+        if suffix not in write_as:
+            raise ValueError(f"path: expected a name ending in .html or .txt, got {str(path)!r}")
+        write_whole(path, write_as[suffix](self).encode())
