@@ -114,7 +114,7 @@ def evaluate(
         values = [read(atom) for atom in eqn.invars]
         name = eqn.primitive.name
         if name in WRAPPERS or (rules and name in _RULES):
-            inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+            inner = eqn.params["jaxpr" if "jaxpr" in eqn.params else "call_jaxpr"]
             outputs = again(inner, values)
         elif name == "scan" and (everywhere or next(_names(eqn), None)):
             outputs = _scan(eqn, values, again)

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,9 @@ from fgrad.parity.results import Comparison
 from fgrad.types import Array, ArrayLike, Batch, Params
 
 Loss = Callable[..., Array]
+
+# A program that runs a few times is not worth optimizing.
+_QUICKLY: Final[dict[str, str | int]] = {"xla_backend_optimization_level": 0}
 
 
 class Names:
@@ -235,7 +238,7 @@ def run_forward(checked: Check, step: Step, params: Sequence[Any], state: Sequen
         ) from error
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=_QUICKLY)
 def _forward(
     program: Program,
     loss: Loss,
@@ -291,7 +294,7 @@ def advance(
     return jax.tree.leaves(after), opt_state
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=_QUICKLY)
 def _update(
     optimizer: optax.GradientTransformation,
     params: Params,
@@ -330,12 +333,19 @@ class _Compared:
         self._noise = step.drift if checked.free else step.noise
 
     def add(
-        self, stage: str, place: str, expected: NumPy, actual: ArrayLike, noise: str, note: str = ""
+        self,
+        stage: str,
+        place: str,
+        expected: NumPy,
+        actual: ArrayLike,
+        noise: str,
+        note: str = "",
+        more: float = 0.0,
     ) -> None:
         slot = Slot(self._i, stage, place, self._dtype)
         tolerance = self._checked.tolerance
         self.found.append(
-            compare(slot, expected, np.asarray(actual), self._noise[noise], tolerance, note)
+            compare(slot, expected, np.asarray(actual), self._noise[noise] + more, tolerance, note)
         )
 
     def forward(self, forward: Forward) -> None:
@@ -393,7 +403,18 @@ class _Compared:
         found = self._checked.weights.to_torch(after)
         found |= self._checked.buffers.to_torch(state)
         for name, value in found.items():
-            self.add("update", name, self._step.after[name], value, f"after/{name}")
+            expected = self._step.after[name]
+            # What 1 - beta^t has lost by rounding is lost to the whole step.
+            lost = self._loss_of_correction(name) * np.max(
+                np.abs(expected - self._step.before[name])
+            )
+            self.add("update", name, expected, value, f"after/{name}", more=float(lost))
+
+    def _loss_of_correction(self, name: str) -> float:
+        groups = self._checked.recording.optimizer["groups"]
+        betas = [group["options"].get("betas", [0.0]) for group in groups if name in group["names"]]
+        kept = 1 - max((beta for each in betas for beta in each), default=0.0)
+        return float(np.finfo(self._dtype).eps) / kept if kept > 0 else 0.0
 
 
 def to_channels_first(

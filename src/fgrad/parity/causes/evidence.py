@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from fgrad.parity.running import (
     to_channels_first,
     weights_of,
 )
+from fgrad.types import Array, Params
 
 
 class Hypothesis(NamedTuple):
@@ -94,11 +95,8 @@ class Evidence:
         sizes = {output.size for call in self.step.calls for output in call.outputs}
         program = self.checked.program
 
-        def run(params: Any, state: Any, x: Any, masks: Any) -> list[Any]:
-            captured = capture(
-                program, params, state, x, masks, keep=lambda value: value.size in sizes
-            )
-            return captured.inner
+        def run(*args: Params) -> list[Array]:
+            return capture(program, *args, keep=lambda value: value.size in sizes).inner
 
         with jax.enable_x64(self.dtype == "float64"):
             x, _ = batch_of(self.checked, self.step, self.dtype)

@@ -1,17 +1,19 @@
 """Why a gradient differs, the loss being right."""
 
-from collections.abc import Iterator
-from typing import Any
+import functools
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import JaxprEqn
 
 from fgrad.parity.capture import evaluate
 from fgrad.parity.causes.evidence import Evidence, Hypothesis, distance, layouts, leaf_calls
 from fgrad.parity.recording import Call, NumPy
 from fgrad.parity.results import Cause
 from fgrad.parity.running import batch_of, buffers_of, weights_of
+from fgrad.types import Array, Params
 
 _NUDGE = 1e-7  # far below the data, far above float64's rounding
 
@@ -108,62 +110,42 @@ def _at_kinks(evidence: Evidence, found: dict[str, NumPy]) -> Cause | None:
 
 def _nudged(evidence: Evidence, call: Call, nudge: NumPy) -> Iterator[dict[str, NumPy]]:
     """Yield the port's gradients with a nudge added where it computes a call's input."""
-    checked, dtype = evidence.checked, evidence.dtype
-    x = call.inputs[0]
+    checked, dtype, x = evidence.checked, evidence.dtype, call.inputs[0]
     with jax.enable_x64(dtype == "float64"):
         batch, target = batch_of(checked, evidence.step, dtype)
         masks = {name: jnp.asarray(mask) for name, mask in evidence.step.masks.items()}
         before = evidence.step.before
         params, state = weights_of(checked, before), buffers_of(checked, before)
-        closed, shape = jax.make_jaxpr(checked.program, return_shape=True)(
-            params, state, batch, masks
-        )
-        flat = [jnp.asarray(leaf) for leaf in jax.tree.leaves((params, state, batch, masks))]
-        inner: list[Any] = []
-        jax.eval_shape(
-            lambda flat: evaluate(closed, flat, lambda _, v: _keep(inner, v), rules=False), flat
-        )
-        sizes = [value.size for value in inner]
+        args = (params, state, batch, masks)
+        closed, shape = jax.make_jaxpr(checked.program, return_shape=True)(*args)
+        flat = [jnp.asarray(leaf) for leaf in jax.tree.leaves(args)]
 
-        def values(flat: list[Any]) -> list[Any]:
-            kept: list[Any] = []
-            evaluate(closed, flat, lambda _, value: _keep(kept, value), rules=False)
-            return [value for value in kept if value.size == x.size]
+        def forward(flat: list[Array], nudges: Mapping[int, NumPy]) -> tuple[Params, list[Array]]:
+            """Return the port's result, and its values that have the input's size."""
+            kept: list[Array] = []
 
-        candidates = jax.device_get(jax.jit(values)(flat))
-        numbers = [i for i, size in enumerate(sizes) if size == x.size]
-        tolerance = evidence.rounding(x)
-        for number, value in zip(numbers, candidates, strict=True):
-            moved = [
-                _like(nudge, value, x.shape)
-                for each in layouts(value, x.shape)
-                if distance(each, x) <= tolerance
-            ]
-            if not moved:
-                continue
-            added = jnp.asarray(moved[0], dtype)
+            def visit(_: JaxprEqn, value: Array) -> Array:
+                if value.size != x.size or value.dtype != x.dtype:
+                    return value
+                kept.append(value)
+                nudge = nudges.get(len(kept) - 1)
+                return value if nudge is None else value + jnp.asarray(nudge, value.dtype)
 
-            def loss_of(params: list[Any], number: int = number, added: Any = added) -> Any:
-                count = 0
+            results = evaluate(closed, flat, visit, rules=False)
+            return jax.tree.unflatten(jax.tree.structure(shape), results), kept
 
-                def edit(_: Any, value: Any) -> Any:
-                    nonlocal count
-                    count += 1
-                    return value + added if count - 1 == number else value
+        def loss(params: list[Array], nudges: Mapping[int, NumPy]) -> Array:
+            (output, *_), _ = forward([*params, *flat[len(params) :]], nudges)
+            return checked.loss(output, target)
 
-                leaves = [*params, *flat[len(params) :]]
-                output = jax.tree.unflatten(
-                    jax.tree.structure(shape), evaluate(closed, leaves, edit, rules=False)
-                )
-                return checked.loss(output[0], target)
-
-            gradients = jax.device_get(jax.jit(jax.grad(loss_of))(flat[: len(params)]))
-            yield checked.weights.to_torch(gradients)
-
-
-def _keep(kept: list[Any], value: Any) -> Any:
-    kept.append(value)
-    return value
+        values = jax.device_get(jax.jit(lambda flat: forward(flat, {})[1])(flat))
+        for number, value in enumerate(values):
+            near = [distance(each, x) for each in layouts(value, x.shape)]
+            if near and min(near) <= evidence.rounding(x):
+                nudges = {number: _like(nudge, value, x.shape)}
+                gradient = jax.jit(jax.grad(functools.partial(loss, nudges=nudges)))
+                found = jax.device_get(gradient(flat[: len(params)]))
+                yield checked.weights.to_torch(found)
 
 
 def _like(nudge: NumPy, value: NumPy, shape: tuple[int, ...]) -> NumPy:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,7 @@ class Layer(NamedTuple):
 
 
 Formulas = Callable[[Layer], Iterator[Hypothesis]]
+Around: TypeAlias = Any
 
 _EPSILONS = (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-12, 0.0)
 _MANTISSAS = {7: "bfloat16", 10: "TF32 or float16"}
@@ -93,7 +94,9 @@ def _permuted(layer: Layer) -> Iterator[Hypothesis]:
         if layer.entries and same and call.outputs[0].shape == layer.y.shape:
             if [a.shape for a in call.inputs] != [a.shape for a in layer.call.inputs]:
                 continue
-            if all(np.array_equal(a, b) for a, b in zip(call.inputs, layer.call.inputs)):
+            if all(
+                np.array_equal(a, b) for a, b in zip(call.inputs, layer.call.inputs, strict=True)
+            ):
                 yield Hypothesis(
                     "swapped weights",
                     f"{_at(layer)} computes what {call.place} does",
@@ -199,14 +202,14 @@ def _conv(layer: Layer) -> Iterator[Hypothesis]:
     else:
         around = [(size, size) for size in padding]
 
-    def compute(x: NumPy, weight: NumPy, around: Any = around, dilation: Any = None) -> NumPy:
+    def compute(x: NumPy, weight: NumPy, around: Around = around) -> NumPy:
         with jax.enable_x64(x.dtype == np.float64), jax.default_matmul_precision("highest"):
             y = lax.conv_general_dilated(
                 jnp.asarray(x),
                 jnp.asarray(weight),
                 tuple(config["stride"]),
                 around,
-                rhs_dilation=tuple(config["dilation"] if dilation is None else dilation),
+                rhs_dilation=tuple(config["dilation"]),
                 feature_group_count=config["groups"],
             )
             return np.asarray(y) + bias
@@ -236,7 +239,7 @@ def _conv(layer: Layer) -> Iterator[Hypothesis]:
             explanation = f"{place} pads its input with numpy's mode {mode!r}, and not with zeros"
             if any(low for low, _ in around):
                 try:
-                    padded = np.pad(x, widths, mode=mode)  # type: ignore[call-overload]
+                    padded = np.pad(x, widths, mode=mode)
                 except ValueError:  # more than there is to repeat
                     continue
                 yield Hypothesis("padding", explanation, fix, compute(padded, weight, "VALID"))
@@ -525,7 +528,7 @@ def _pool(layer: Layer) -> Iterator[Hypothesis]:
         )
 
 
-def _pair(value: Any) -> tuple[int, ...]:
+def _pair(value: int | list[int] | None) -> tuple[int, ...]:
     if value is None:
         return ()
     return tuple(value) if isinstance(value, list) else (value, value)

@@ -1,5 +1,6 @@
 """Why a loss differs, taken of the same output and target."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -38,9 +39,10 @@ def _of_loss(evidence: Evidence, actual: float) -> Iterator[Hypothesis]:
         samples: "the number of samples",
         target.size: "the number of target values",
         output.size: "the number of outputs",
-        target.size // samples: "the number of target values of a sample",
-        output.size // samples: "the number of outputs of a sample",
     }
+    for axis in range(1, output.ndim):
+        sizes[math.prod(output.shape[axis:])] = f"the number of outputs along axes {axis} and on"
+        sizes[math.prod(output.shape[:axis])] = f"the number of outputs along axes before {axis}"
     for size, what in sizes.items():
         if size > 1:
             yield _factor(

@@ -66,13 +66,13 @@ def _of_weights(evidence: Evidence, name: str, actual: NumPy) -> Iterator[Hypoth
     if kind == "Linear" and value.ndim == 2:
         for shape in _images(evidence, value.shape[1]):
             order = np.moveaxis(np.arange(value.shape[1]).reshape(shape), 0, -1).ravel()
-            fixed = f"flatten={{...: {shape}}}: reorder its columns once, if at all"
+            fixed = f"reorder {name}'s columns once, if the port flattens channels last"
             for columns in (order, np.argsort(order)):
                 yield hypothesis(
                     "flatten order",
                     f"in another order of a flattened {shape} than PyTorch's",
                     value[:, columns],
-                    fixed.replace("flatten=", f"{name}: flattened="),
+                    fixed,
                 )
     for other_name in recording.parameters:
         if other_name != name and recording.initial[other_name].shape == value.shape:
@@ -83,11 +83,9 @@ def _of_weights(evidence: Evidence, name: str, actual: NumPy) -> Iterator[Hypoth
                 f"give {name} the entry {name}, and not {other_name}",
             )
     for axis in range(value.ndim):
-        order = _order(value, actual, axis)
-        if order is not None:
-            yield hypothesis(
-                "permuted weight", f"permuted along axis {axis}", np.take(value, order, axis)
-            )
+        if (rows := _order(value, actual, axis)) is not None:
+            permuted = np.take(value, rows, axis)
+            yield hypothesis("permuted weight", f"permuted along axis {axis}", permuted)
     ratio = _ratio(value, actual)
     if ratio is not None and ratio != 0:
         yield hypothesis(

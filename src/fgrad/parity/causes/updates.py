@@ -1,6 +1,7 @@
 """Why an update differs, the gradients being PyTorch's."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -43,7 +44,7 @@ def explain(evidence: Evidence) -> Cause | None:
             continue
         seen.add((name, tuple(fields.items())))
         evidence.try_(name)
-        after = runs.distance(lambda options, fields=fields: options._replace(**fields))
+        after = runs.distance(functools.partial(_changed, fields=fields))
         if after <= 1.0 and after < 1e-2 * before:
             scale = evidence.first.error / before if np.isfinite(evidence.first.error) else 1.0
             return Cause(
@@ -78,7 +79,7 @@ class _Runs:
             [step.before[name] for step in self.steps],
         )
 
-    def distance(self, change: Any) -> float:
+    def distance(self, change: Callable[[Options], Options]) -> float:
         """Return how many times the limit the port is from a rule, at worst."""
         worst = 0.0
         for name, options in self.base.items():
@@ -99,7 +100,7 @@ class _Runs:
             top = bottom = apart = 0.0
             for name, options in self.base.items():
                 start, end = (
-                    np.asarray(self.of(name, options._replace(**{field: each}))[i], np.float64)
+                    np.asarray(self.of(name, _changed(options, {field: each}))[i], np.float64)
                     for each in (value, value + 1.0)
                 )
                 slope, missing = end - start, ours[name].astype(np.float64) - start
@@ -128,6 +129,10 @@ def _port_updates(evidence: Evidence) -> list[dict[str, NumPy]]:
             )
             updates.append(checked.weights.to_torch(jax.device_get(after)))
     return updates
+
+
+def _changed(options: Options, fields: Mapping[str, Any]) -> Options:
+    return options._replace(**fields)
 
 
 Variant = tuple[str, str, str, dict[str, Any]]
