@@ -71,6 +71,7 @@ class NNXNet(nnx.Module):
     """The network in Flax NNX, channels last."""
 
     def __init__(self, rngs: nnx.Rngs) -> None:
+        """Draw weights."""
         self.conv = nnx.Conv(1, 2, (3, 3), rngs=rngs)
         self.bn = nnx.BatchNorm(2, momentum=0.9, epsilon=1e-5, rngs=rngs)
         self.fc1 = nnx.Linear(12, 6, rngs=rngs)
@@ -78,6 +79,7 @@ class NNXNet(nnx.Module):
         self.fc2 = nnx.Linear(6, 4, rngs=rngs)
 
     def __call__(self, x: jax.Array, mask: jax.Array) -> jax.Array:
+        """Return the scores."""
         x = nnx.relu(self.bn(self.conv(x.transpose(0, 2, 3, 1))))
         x = nnx.max_pool(x, (2, 2), (2, 2)).reshape(len(x), -1)
         x = self.ln(nnx.gelu(self.fc1(x * mask), approximate=False))
@@ -89,6 +91,7 @@ class LinenNet(linen.Module):
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the scores."""
         mask = channels_last(jnp.asarray(recorded_mask(), x.dtype))
         x = linen.Conv(2, (3, 3))(x.transpose(0, 2, 3, 1))
         norm = linen.BatchNorm(use_running_average=False, momentum=0.9, epsilon=1e-5)
@@ -163,6 +166,7 @@ class Layer:
     activation: Callable[[jax.Array], jax.Array] = dataclasses.field(metadata={"static": True})
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Return one sample's output."""
         return self.activation(self.weight @ x + self.bias)
 
 
@@ -297,5 +301,5 @@ def test_a_name_that_is_no_module_s() -> None:
     def apply(params: Any, x: jax.Array) -> jax.Array:
         return jax.ad_checkpoint.checkpoint_name(ports.line(params, x), "outputs")
 
-    with pytest.raises(ValueError, match="checkpoint_name: .* such as output, got 'outputs'"):
+    with pytest.raises(ValueError, match=r"checkpoint_name: .* such as output, got 'outputs'"):
         check_line(apply=apply)

@@ -1,5 +1,6 @@
 """Recordings as files: what is refused, and what is warned about."""
 
+import itertools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ def test_what_a_recording_has() -> None:
     assert run.buffers == ("bn.running_mean", "bn.running_var")
     for dtype, steps in run.steps.items():
         assert [step.batch for step in steps] == [0, 1, 0]
-        for before, after in zip(steps, steps[1:], strict=False):
+        for before, after in itertools.pairwise(steps):
             for name, value in before.after.items():
                 np.testing.assert_array_equal(after.before[name], value)
         for step in steps:
@@ -67,7 +68,7 @@ def test_altered(at: int, flip: int, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_another_version(tmp_path: Path) -> None:
     path = rewritten(tmp_path, version=2)
-    with pytest.raises(ValueError, match="expected a recording of version 1, .* has 2"):
+    with pytest.raises(ValueError, match=r"expected a recording of version 1, .* has 2"):
         recording.read(path)
 
 

@@ -41,10 +41,12 @@ class Noisy(torch.nn.Module):
     """Adds noise of its own."""
 
     def __init__(self) -> None:
+        """Draw the weights."""
         super().__init__()
         self.fc = torch.nn.Linear(3, 3)
 
     def forward(self, x: Any) -> Any:
+        """Return another value each time."""
         return self.fc(x) + torch.randn(3)
 
 
@@ -135,12 +137,14 @@ class Twice(torch.nn.Module):
     """Uses a layer twice, its weight tied to another, with a tuple in and out."""
 
     def __init__(self) -> None:
+        """Draw the weights."""
         super().__init__()
         self.fc = torch.nn.Linear(3, 3)
         self.head = torch.nn.Linear(3, 3)
         self.head.weight = self.fc.weight
 
     def forward(self, x: Any, y: Any) -> Any:
+        """Return two outputs."""
         z = self.fc(torch.relu_(self.fc(x))) + y
         return z, self.head(z)
 
