@@ -75,7 +75,9 @@ def apply(params: Any, x: jax.Array, **mistakes: str) -> jax.Array:
 def forward(what: str, layer: str, mistake: str, cause: str) -> Mistake:
     """Return a mistake that shows in the layer's output."""
     place = "fc1" if layer == "flatten" else layer
-    changes = {"apply": functools.partial(apply, **{layer: mistake})}
+    changes: dict[str, Any] = {"apply": functools.partial(apply, **{layer: mistake})}
+    if mistake == "TF32":
+        changes["options"] = {"dtypes": ("float32",)}
     return Mistake(what, changes, 0, "forward", place, cause)
 
 

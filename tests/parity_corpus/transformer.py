@@ -86,7 +86,9 @@ def heads(x: jax.Array, mistake: str) -> jax.Array:
 
 def forward(what: str, layer: str, mistake: str, place: str, cause: str | None) -> Mistake:
     """Return a mistake that shows in a layer's output."""
-    changes = {"apply": functools.partial(apply, **{layer: mistake})}
+    changes: dict[str, Any] = {"apply": functools.partial(apply, **{layer: mistake})}
+    if mistake == "TF32":
+        changes["options"] = {"dtypes": ("float32",)}
     return Mistake(what, changes, 0, "forward", place, cause)
 
 

@@ -29,7 +29,8 @@ def contents(recording: Recording) -> str:
         ...     {"torch": "2.13.0"},
         ... )
         >>> print(contents(recording))
-        line.parity: 0 steps, 0 batches, 1 parameters of 3 numbers, torch 2.13.0
+        line.parity: 0 steps, 0 batches, 1 parameters of 3 numbers
+        recorded with torch 2.13.0
         loss: MSELoss()
         optimizer: SGD(lr=0.1)
         <BLANKLINE>
@@ -45,7 +46,8 @@ def contents(recording: Recording) -> str:
     blocks = [
         [
             f"{recording.path}: {len(steps)} steps, {len(recording.batches)} batches, "
-            f"{len(recording.parameters)} parameters of {count} numbers, {versions}",
+            f"{len(recording.parameters)} parameters of {count} numbers",
+            f"recorded with {versions}",
             f"loss: {_call(recording.loss)}",
             *_optimizer(recording.optimizer),
         ],
