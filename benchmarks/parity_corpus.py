@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from fgrad.parity.recording import DTYPES
 from measure import table
 
 from fgrad.parity.page import charts
+from fgrad.parity.recording import DTYPES
 from fgrad.parity.report import excess, number
 from fgrad.parity.results import Report
 

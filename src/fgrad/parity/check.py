@@ -171,7 +171,14 @@ def check(
     )
     if report.first is None:
         return report
-    cause, tried = find_cause(checked, report.first, report.comparisons, port.initial, batches)
+    if mode == "free":  # what causes a difference shows where none has piled up
+        checked = checked._replace(free=False)
+        alone = [c for c in report.comparisons if c.stage in ("initial weights", "batch")]
+        alone += [c for dtype in dtypes for found in compare_run(checked, dtype) for c in found]
+        comparisons = _settled(_ordered(alone, recording))
+    if (first := next((c for c in comparisons if not c.ok), None)) is None:
+        return report
+    cause, tried = find_cause(checked, first, comparisons, port.initial, batches)
     return report._replace(cause=cause, causes_tried=tried)
 
 

@@ -24,6 +24,8 @@ from fgrad.types import Array, ArrayLike, Batch, Params
 
 Loss = Callable[..., Array]
 
+_GROWTH = 8.0
+
 # A program that runs a few times is not worth optimizing.
 _QUICKLY: Final[dict[str, str | int]] = {"xla_backend_optimization_level": 0}
 
@@ -330,7 +332,9 @@ class _Compared:
     def __init__(self, checked: Check, i: int, dtype: str, step: Step) -> None:
         self.found: list[Comparison] = []
         self._checked, self._i, self._dtype, self._step = checked, i, dtype, step
-        self._noise = step.drift if checked.free else step.noise
+        self._noise = step.noise
+        if checked.free:  # errors grow from step to step, and one run tells their size roughly
+            self._noise = {name: _GROWTH * drift for name, drift in step.drift.items()}
 
     def add(
         self,

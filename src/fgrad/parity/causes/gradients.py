@@ -76,6 +76,8 @@ def _at_kinks(evidence: Evidence, found: dict[str, NumPy]) -> Cause | None:
     place = evidence.first.place
     expected = evidence.step.gradients[place]
     before = distance(found[place], expected)
+    if before <= evidence.first.tolerance:
+        return None
     limit = max(1e-2 * before, evidence.first.tolerance)
     kinds = {name: each["kind"] for name, each in evidence.checked.recording.modules.items()}
     for call in leaf_calls(evidence):
