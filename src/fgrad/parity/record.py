@@ -56,8 +56,8 @@ def record(
 
     Raises:
         ValueError: If the model has no parameters or does not compute the same twice, the optimizer
-            has other parameters, `steps` is below 1, there are no batches, or the loss is no
-            scalar.
+            has other parameters or has made steps, `steps` is below 1, there are no batches, or the
+            loss is no scalar.
         OSError: If the file cannot be written.
 
     Example:
@@ -417,7 +417,7 @@ def _checked_batches(batches: Iterable[tuple[Any, Any]]) -> list[tuple[Any, Any]
             raise ValueError(f"batches: expected pairs (x, target), got {type(pair).__name__} {i}")
         for name, part in zip(("x", "target"), pair, strict=True):
             leaves, _ = flatten(part, torch.is_tensor)
-            if not leaves:
+            if not any(leaf.numel() for leaf in leaves):
                 raise ValueError(f"batches: expected tensors, got none in {name} of batch {i}")
         x, target = pair
         pairs.append((tuple(x) if isinstance(x, list) else x, target))
@@ -449,6 +449,9 @@ def _check_model(model: "torch.nn.Module", optimizer: "torch.optim.Optimizer") -
     for name, parameter in parameters.items():
         if parameter.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"model: expected float32 or float64, got {name} in {parameter.dtype}")
+    # Some have buffers from the start, and count their steps.
+    if any(state.get("step", 1) > 0 for state in optimizer.state.values()):
+        raise ValueError("optimizer: expected one that has made no step yet, got one with buffers")
     names = {id(parameter): name for name, parameter in parameters.items()}
     optimized = [p for group in optimizer.param_groups for p in group["params"]]
     if any(id(p) not in names for p in optimized):
@@ -472,6 +475,7 @@ def _facts(
     return {
         "state": list(model.state_dict()),
         "parameters": list(names.values()),
+        "frozen": [name for name, value in model.named_parameters() if not value.requires_grad],
         "tied": tied,
         "modules": {
             name: {"kind": type(module).__name__, "config": _config(vars(module))}

@@ -376,26 +376,30 @@ class _Compared:
     def gradients(self, forward: Forward) -> None:
         found = self._checked.weights.to_torch(forward.gradients)
         for name in self._checked.recording.parameters:
+            if name in self._checked.recording.frozen:
+                continue
             expected = self._step.gradients[name]
             self.add("gradient", name, expected, found[name], f"gradient/{name}")
 
     def buffers(self, kept: optax.OptState, params: Sequence[Any]) -> None:
         found = find_buffers(kept, self._checked.program.params, len(params))
-        ours = {key: self._checked.weights.to_torch(arrays) for key, arrays in found.items()}
+        ours = {keys: self._checked.weights.to_torch(arrays) for keys, arrays in found.items()}
         for name in self._checked.recording.parameters:
             theirs = self._step.buffers.get(name, {})
             for key, expected in theirs.items():
                 if expected.shape != self._checked.recording.initial[name].shape or key == "step":
                     continue
                 place, noise = f"{name}.{key}", f"optimizer/{name}/{key}"
-                matches = [values[name] for (_, keys), values in ours.items() if key in keys]
+                matches = [
+                    values[name] for keys, values in ours.items() if key in keys and name in values
+                ]
                 if matches:
                     self.add("optimizer state", place, expected, matches[0], noise)
                 else:
                     self._unmatched(place, expected, "the port keeps none")
-            for (field, keys), values in ours.items():
-                if not set(keys) & set(theirs):
-                    place = f"{name}.{keys[0] if keys else field}"
+            for keys, values in ours.items():
+                if name in values and not set(keys) & set(theirs):
+                    place = f"{name}.{keys[0]}"
                     self._unmatched(place, np.zeros_like(values[name]), "PyTorch keeps none")
 
     def _unmatched(self, place: str, expected: NumPy, note: str) -> None:
