@@ -129,6 +129,18 @@ class Arrays:
             self.kept[name] = array
 
 
+def numbered(name: str, counts: dict[str, int]) -> str:
+    """Return `name`, with `#1`, `#2`, ... from its second time on, counting in `counts`.
+
+    Example:
+        >>> counts = {}
+        >>> [numbered("fc", counts) for _ in range(3)]
+        ['fc', 'fc#1', 'fc#2']
+    """
+    counts[name] = counts.get(name, -1) + 1
+    return f"{name}#{counts[name]}" if counts[name] else name
+
+
 def write(path: str | os.PathLike[str], arrays: Arrays, facts: Mapping[str, Any]) -> None:
     """Write a recording, whole or not at all.
 
