@@ -26,7 +26,7 @@ INF, NAN = float("inf"), float("nan")
 TOLERANCES = {"float64": (1e-12, 1e-12), "float32": (1.3e-6, 1e-5)}
 
 # Few examples, and the same ones every time: each compiles.
-few = settings(max_examples=12, deadline=None, derandomize=True, database=None)
+few = settings(max_examples=10, deadline=None, derandomize=True, database=None)
 
 
 class Case(NamedTuple):
