@@ -42,6 +42,15 @@ CALLS: list[tuple[str, Arrays, Arrays, dict[str, Any]]] = [
         {"weight": RNG.standard_normal((6, 2, 3, 2)), "bias": RNG.standard_normal(6)},
         {"stride": (2, 1), "padding": 1, "dilation": (1, 2), "groups": 2},
     ),
+    *(
+        (
+            "conv2d_relu_max_pool2d",
+            {"input": IMAGE},
+            {"weight": RNG.standard_normal((5, 4, 3, 2)), "bias": RNG.standard_normal(5)},
+            {"padding": 1, **options, "pool_size": (2, 1)},
+        )
+        for options in ({}, {"dilation": 2})
+    ),
     ("max_pool2d", {"input": IMAGE}, {}, {"kernel_size": 3, "stride": 2, "padding": 1}),
     ("max_pool2d", {"input": IMAGE}, {}, {"kernel_size": 2, "dilation": 2, "ceil_mode": True}),
     ("avg_pool2d", {"input": IMAGE}, {}, {"kernel_size": (2, 3), "ceil_mode": True}),
@@ -177,7 +186,7 @@ def test_no_array_is_refused(name: str, value: object) -> None:
     """A list, a number or a string is not converted in passing."""
     function = getattr(functional, name)
     others: dict[str, Any] = {
-        parameter: 1 if parameter in ("kernel_size", "output_size") else jnp.ones(1)
+        parameter: 1 if parameter in ("kernel_size", "output_size", "pool_size") else jnp.ones(1)
         for parameter, described in inspect.signature(function).parameters.items()
         if described.default is inspect.Parameter.empty and parameter not in ("input", "key")
     }

@@ -47,8 +47,7 @@ def record(folder: Path) -> None:
 
 def run(case: Case) -> dict[str, npt.NDArray[Any]]:
     """Return PyTorch's output, a cotangent, and the gradients against it."""
-    module = torch if case.name == "flatten" else torch.nn.functional
-    function: Callable[..., torch.Tensor] = getattr(module, case.name)
+    function = FUNCTIONS.get(case.name) or getattr(torch.nn.functional, case.name)
     tensors = {key: torch.tensor(value) for key, value in case.arrays.items()}
     varied = [
         key
@@ -66,6 +65,23 @@ def run(case: Case) -> dict[str, npt.NDArray[Any]]:
         "cotangent": cotangent.numpy(),
         **{f"grad/{key}": grad.numpy() for key, grad in zip(varied, grads, strict=True)},
     }
+
+
+def conv2d_relu_max_pool2d(
+    *args: torch.Tensor, pool_size: int | list[int], **options: object
+) -> torch.Tensor:
+    """Return what fgrad's function of that name stands for."""
+    functional = torch.nn.functional
+    conv2d: Callable[..., torch.Tensor] = functional.conv2d
+    outputs = conv2d(*args, **options)
+    return functional.max_pool2d(functional.relu(outputs), pool_size)
+
+
+# What is not in torch.nn.functional.
+FUNCTIONS: dict[str, Callable[..., torch.Tensor]] = {
+    "conv2d_relu_max_pool2d": conv2d_relu_max_pool2d,
+    "flatten": torch.flatten,
+}
 
 
 def functional_cases() -> Iterator[Case]:
@@ -173,3 +189,12 @@ def functional_cases() -> Iterator[Case]:
             arrays = {"input": np.log(uniform(2, 4)), "target": uniform(2, 4)}
             options = {"reduction": reduction, "log_target": log_target}
             yield Case("kl_div", arrays, options)
+    # Last, so that the numbers drawn above stay what they are.
+    for draw, options in (
+        (normal, {"pool_size": 2}),
+        (ties, {"pool_size": [2, 1], "padding": "same"}),
+        (ties, {"pool_size": [1, 3], "stride": [1, 2], "padding": [0, 2]}),
+        (ties, {"pool_size": 2, "dilation": 2}),
+    ):
+        arrays = {"input": draw(2, 3, 8, 9), "weight": draw(4, 3, 3, 3), "bias": draw(4)}
+        yield Case("conv2d_relu_max_pool2d", arrays, options)

@@ -198,11 +198,12 @@ def versions() -> dict[str, str]:
     }
 
 
-def run(main: Callable[[], int]) -> NoReturn:
+def run(main: Callable[[], int], program: str | None = None) -> NoReturn:
     """Run a script's `main` and exit with its code, any failure as one line on stderr.
 
     Args:
         main: The script; it returns its exit code.
+        program: What that line calls it; by default the script's file name.
 
     Raises:
         SystemExit: Always: 2 for a value that the library refuses, 1 for a run that failed, 130
@@ -213,7 +214,7 @@ def run(main: Callable[[], int]) -> NoReturn:
         Traceback (most recent call last):
         SystemExit: 0
     """
-    program = Path(sys.argv[0]).name
+    program = program or Path(sys.argv[0]).name
     try:
         code = main()
         if sys.stdout:  # not closed by the caller

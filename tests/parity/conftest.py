@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pytest
+from torch_functions import torch_function
 
 from fgrad import functional
 
@@ -95,7 +96,7 @@ def _in_torch(
     dtype: str,
     options: Mapping[str, object],
 ) -> dict[str, npt.NDArray[np.float64]]:
-    function = torch.flatten if name == "flatten" else getattr(torch.nn.functional, name)
+    function = torch_function(name)
     kind = getattr(torch, dtype)
     tensors = {
         key: torch.tensor(value, dtype=kind if key in floats else torch.int64)

@@ -1,12 +1,15 @@
-"""conv2d against an installed PyTorch, over its whole space of arguments."""
+"""Convolutions against an installed PyTorch, over their whole space of arguments."""
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+
+from fgrad.functional import convolution
 
 pytest.importorskip("torch")
 
@@ -18,6 +21,7 @@ PADDINGS = [0, 1, (2, 1), (0, 3), "valid", "same"]
 DILATIONS = [1, 2, (1, 2), (3, 1)]
 GROUPS = [1, 2, 4]
 BATCHES = [None, 0, 1, 3]
+POOLS = [1, 2, (2, 1), (3, 2)]
 
 SPACE = [
     case
@@ -27,18 +31,35 @@ SPACE = [
     if case[1] == 1 or case[2] != "same"
 ]
 CASES = random.Random(0).sample(SPACE, 160)
+POOLED = [
+    (*case, pool)
+    for case, pool in zip(
+        random.Random(1).sample([case for case in SPACE if case[3] == 1], 24),
+        itertools.cycle(POOLS),
+    )
+]
+
+Draw = Callable[[tuple[int, ...]], npt.NDArray[np.float64]]
 
 
-def arrays(kernel: tuple[int, int], groups: int, batch: int | None, bias: bool) -> dict[str, Any]:
+def normal(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Return numbers of which no two are equal."""
+    return np.random.default_rng(len(shape)).standard_normal(shape)
+
+
+def ties(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Return numbers of which many are equal, and so are many sums of their products."""
+    return np.random.default_rng(len(shape)).integers(-1, 2, shape).astype(np.float64)
+
+
+def arrays(
+    kernel: tuple[int, int], groups: int, batch: int | None, bias: bool, draw: Draw = normal
+) -> dict[str, Any]:
     """Return an image or a batch of them, filters, and perhaps a bias."""
-    rng = np.random.default_rng(0)
     shape = (4, 10, 8) if batch is None else (batch, 4, 10, 8)
-    result = {
-        "input": rng.standard_normal(shape),
-        "weight": rng.standard_normal((8, 4 // groups, *kernel)),
-    }
+    result = {"input": draw(shape), "weight": draw((8, 4 // groups, *kernel))}
     if bias:
-        result["bias"] = rng.standard_normal(8)
+        result["bias"] = draw((8,))
     return result
 
 
@@ -67,6 +88,77 @@ def test_conv2d(
         dilation=dilation,
         groups=groups,
     )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation", "groups", "batch", "bias", "pool_size"), POOLED
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_conv2d_relu_max_pool2d(
+    parity: Check,
+    dtype: str,
+    kernel: tuple[int, int],
+    stride: int | tuple[int, int],
+    padding: int | tuple[int, int] | str,
+    dilation: int,
+    groups: int,
+    batch: int | None,
+    bias: bool,
+    pool_size: int | tuple[int, int],
+) -> None:
+    """The same with relu and pooling, on numbers with many ties and zeros."""
+    parity(
+        "conv2d_relu_max_pool2d",
+        arrays(kernel, groups, batch, bias, ties),
+        dtype=dtype,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
+        pool_size=pool_size,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_conv2d_relu_max_pool2d_of_any_type(parity: Check, groups: int, dtype: str) -> None:
+    """Distinct numbers, dilated, and a bias that is not finite."""
+    values = arrays((3, 2), groups, 2, True)
+    parity("conv2d_relu_max_pool2d", values, dtype=dtype, groups=groups, pool_size=2)
+    values["bias"][:3] = np.inf, -np.inf, np.nan
+    parity(
+        "conv2d_relu_max_pool2d", values, dtype=dtype, groups=groups, dilation=groups, pool_size=3
+    )
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compile for a CPU what other platforms run."""
+    compiled = convolution._convolution, convolution._pooled_convolution
+    monkeypatch.setattr(convolution, "_is_one_product", lambda images, sliding: False)
+    for function in compiled:
+        function.clear_cache()
+    yield
+    for function in compiled:
+        function.clear_cache()
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_other_platforms(parity: Check, dtype: str) -> None:
+    """What other platforms than a CPU run holds to the same."""
+    names = ("kernel", "stride", "padding", "dilation", "groups", "batch", "bias", "pool_size")
+    for case in [*CASES[::20], *POOLED[::3]]:
+        options = dict(zip(names, case, strict=False))
+        shapes = [options.pop(name) for name in ("kernel", "groups", "batch", "bias")]
+        pooled = "pool_size" in options
+        parity(
+            "conv2d_relu_max_pool2d" if pooled else "conv2d",
+            arrays(*shapes, ties if pooled else normal),
+            dtype=dtype,
+            groups=shapes[1],
+            **options,
+        )
 
 
 @pytest.mark.parametrize("groups", GROUPS)

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from torch_functions import torch_function
 
 from fgrad import functional
 
@@ -177,6 +178,20 @@ REFUSED: list[Case] = [
     ("ignore_index", "cross_entropy", (f(3, 4), f(3, 4)), {"ignore_index": 1}),
 ]
 
+FUSED = "conv2d_relu_max_pool2d"
+REFUSED += [
+    *(
+        (argument, FUSED, args, {**kwargs, "pool_size": 2})
+        for argument, name, args, kwargs in REFUSED
+        if name == "conv2d"
+    ),
+    # The convolution's output is of 4 rows and 5 columns.
+    *(
+        ("pool_size", FUSED, (IMAGE, FILTERS), {"pool_size": size})
+        for size in (0, -1, 5, (1, 6), 2.0, True, None, (2, 2, 2), "22")
+    ),
+]
+
 
 @pytest.mark.parametrize(
     ("argument", "name", "args", "kwargs"),
@@ -189,7 +204,7 @@ def test_refused_by_both(
     """PyTorch raises something; fgrad raises a ValueError that begins with the argument's name."""
     as_tensors = [torch.tensor(a) if isinstance(a, np.ndarray | np.generic) else a for a in args]
     options = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in kwargs.items()}
-    theirs = torch.flatten if name == "flatten" else getattr(torch.nn.functional, name)
+    theirs = torch_function(name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises((RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)):
