@@ -33,9 +33,9 @@ class Net(nn.Module):
 def train(
     images: Tensor, labels: Tensor, *, seed: int, batch_size: int, lr: float, momentum: float
 ) -> Iterator[tuple[Net, float]]:
-    """Train without end, and yield the network and its loss at every step."""
+    """Train without end, in the images' precision; yield the network and its loss at every step."""
     torch.manual_seed(seed)
-    net = Net()
+    net = Net().to(images.dtype)
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
     # Of the numbers of the images, and not of the images: putting these together one by one takes
     # longer than training on them.
