@@ -124,7 +124,33 @@ def test_running_free(tmp_path: Path, record_property: Callable[[str, object], N
     assert updates[1] > 2 * updates[0]
 
 
-def test_every_known_cause_is_in_the_corpus() -> None:
+def test_the_corpus_has_every_kind_of_mistake() -> None:
     assert len(CASES) >= 60
-    named = {mistake.cause for _, mistake in CASES}
-    assert named >= {"transposed weight", "flatten order"}
+    assert {mistake.cause for _, mistake in CASES} >= {
+        "transposed weight",
+        "permuted weight",
+        "flatten order",
+        "default epsilon",
+        "GELU approximation",
+        "BatchNorm momentum",
+        "biased variance",
+        "loss reduction",
+        "missing bias",
+        "doubled bias",
+        "padding",
+        "tie gradient",
+        "kink gradient",
+        "softmax axis",
+        "weight decay coupling",
+        "momentum",
+        "dampening",
+        "Nesterov",
+        "learning rate",
+        "gradient accumulated",
+        "reduced precision",
+        "dropout mode",
+        "BatchNorm mode",
+        "other initial weights",
+        "other shuffle",
+        None,
+    }
