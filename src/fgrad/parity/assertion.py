@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import jax
 import optax
 
-from fgrad.parity.check import check
+from fgrad.parity.checking import check
 from fgrad.parity.results import Report
 from fgrad.types import Params
 

@@ -16,35 +16,30 @@ _TORCH = {
 }
 
 
-def find_buffers(
-    state: Params, params: Tree, count: int
-) -> dict[tuple[str, tuple[str, ...]], list[Any]]:
+def find_buffers(state: Params, params: Tree, count: int) -> dict[tuple[str, ...], list[Any]]:
     """Return what an optimizer keeps for every parameter.
 
     Args:
-        state: Its state.
+        state: Its state; where optimizers are partitioned, that of each.
         params: The parameters' structure.
         count: How many parameters there are.
 
     Returns:
-        By the field's name and PyTorch's names for it, an array for each parameter.
+        By PyTorch's names for it, an array for each parameter, or None where there is none.
 
     Example:
         >>> import optax, jax.numpy as jnp
         >>> params = {"w": jnp.zeros(2)}
         >>> state = optax.sgd(0.1, momentum=0.9).init(params)
-        >>> list(find_buffers(state, Tree(params), 1))
-        [('trace', ('momentum_buffer',))]
+        >>> find_buffers(state, Tree(params), 1)
+        {('momentum_buffer',): [Array([0., 0.], dtype=float32)]}
     """
-    bare: Any = jax.tree.structure(params.bare([0] * count))
-    found: dict[tuple[str, tuple[str, ...]], list[Any]] = {}
-
-    def is_like_params(value: Params) -> bool:
-        return jax.tree.structure(value) == bare
-
-    for path, value in jax.tree_util.tree_leaves_with_path(state, is_leaf=is_like_params):
-        if is_like_params(value) and path:
-            field = jax.tree_util.keystr(path[-1:], simple=True)
-            if field in _TORCH:
-                found[field, _TORCH[field]] = jax.tree.leaves(value)
+    paths = dict(jax.tree_util.tree_leaves_with_path(params.bare(list(range(count)))))
+    found: dict[tuple[str, ...], list[Any]] = {}
+    for path, value in jax.tree_util.tree_leaves_with_path(state):
+        for at in range(1, len(path) + 1):
+            field = jax.tree_util.keystr(path[at - 1 : at], simple=True)
+            if field in _TORCH and path[at:] in paths:
+                kept = found.setdefault(_TORCH[field], [None] * count)
+                kept[paths[path[at:]]] = value
     return found

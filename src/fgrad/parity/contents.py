@@ -22,7 +22,7 @@ def contents(recording: Recording) -> str:
     Example:
         >>> weight = np.zeros((1, 3), np.float32)
         >>> recording = Recording(
-        ...     "line.parity", {"weight": weight}, (), {"float32": ()}, ("weight",), {},
+        ...     "line.parity", {"weight": weight}, (), {"float32": ()}, ("weight",), (), {},
         ...     {"": {"kind": "Linear", "config": {"in_features": 3}}},
         ...     {"kind": "MSELoss", "config": {}},
         ...     {"kind": "SGD", "groups": [{"names": ["weight"], "options": {"lr": 0.1}}]},

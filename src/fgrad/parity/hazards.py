@@ -31,7 +31,9 @@ def warnings(recording: Recording, checked: "Check", dtypes: Sequence[str]) -> l
             found.append(f"{name} is symmetric: a transposed weight would not show")
         if values[0].size > 1 and all(np.ptp(value) == 0 for value in values):
             found.append(f"{name} has one value throughout: another order would not show")
-        if not any(np.any(step.gradients[name]) for step in recording.steps["float64"]):
+        if name in recording.frozen:
+            found.append(f"{name} takes no gradient in PyTorch: the port's is not compared")
+        elif not any(np.any(step.gradients[name]) for step in recording.steps["float64"]):
             found.append(f"{name} has a gradient of zero: a wrong one could be zero as well")
     for i, (x, target) in enumerate(recording.batches):
         for part, value in (("x", x), ("target", target)):

@@ -70,14 +70,16 @@ class ParameterMap(NamedTuple):
         """Return PyTorch's entries, made of the port's arrays.
 
         Args:
-            arrays: The port's arrays, in the order of the leaves.
+            arrays: The port's arrays, in the order of the leaves; None for those to leave out.
 
         Returns:
             Arrays in PyTorch's shapes, in the port's dtypes.
         """
         entries: dict[str, NumPy] = {}
-        for assignment, array in zip(self.assignments, map(np.asarray, arrays), strict=True):
-            start = 0
+        for assignment, value in zip(self.assignments, arrays, strict=True):
+            if value is None:
+                continue
+            array, start = np.asarray(value), 0
             for name in assignment.names:
                 shape = self.shapes[name]
                 size = int(np.prod(shape))

@@ -78,6 +78,7 @@ class Recording(NamedTuple):
         steps: By `"float64"` and `"float32"`, the steps; both start from `initial`, and each goes
             on from its own weights.
         parameters: The names of what is trained; the other names of `initial` are buffers.
+        frozen: Those of them that take no gradient.
         tied: Further names of parameters, each with the name among `parameters`.
         modules: By dotted name, each module's class (`kind`) and its settings (`config`).
         loss: The loss's `kind` and `config`.
@@ -90,6 +91,7 @@ class Recording(NamedTuple):
     batches: tuple[tuple[Any, Any], ...]
     steps: dict[str, tuple[Step, ...]]
     parameters: tuple[str, ...]
+    frozen: tuple[str, ...]
     tied: dict[str, str]
     modules: dict[str, dict[str, Any]]
     loss: dict[str, Any]
@@ -125,6 +127,18 @@ class Arrays:
         else:
             self._known[content] = name
             self.kept[name] = array
+
+
+def numbered(name: str, counts: dict[str, int]) -> str:
+    """Return `name`, with `#1`, `#2`, ... from its second time on, counting in `counts`.
+
+    Example:
+        >>> counts = {}
+        >>> [numbered("fc", counts) for _ in range(3)]
+        ['fc', 'fc#1', 'fc#2']
+    """
+    counts[name] = counts.get(name, -1) + 1
+    return f"{name}#{counts[name]}" if counts[name] else name
 
 
 def write(path: str | os.PathLike[str], arrays: Arrays, facts: Mapping[str, Any]) -> None:
@@ -224,6 +238,7 @@ def _assemble(path: str, arrays: Mapping[str, NumPy], facts: Mapping[str, Any]) 
         tuple(batches),
         {dtype: tuple(run) for dtype, run in steps.items()},
         tuple(facts["parameters"]),
+        tuple(facts["frozen"]),
         facts["tied"],
         facts["modules"],
         facts["loss"],

@@ -15,11 +15,10 @@ from fgrad.parity.running import (
     Forward,
     batch_of,
     buffers_of,
-    named_values,
     run_forward,
-    to_channels_first,
     weights_of,
 )
+from fgrad.parity.steps import named_values, to_channels_first
 from fgrad.types import Array, Params
 
 

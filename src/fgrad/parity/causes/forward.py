@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from fgrad.parity.causes.evidence import Evidence, distance, leaf_calls
-from fgrad.parity.causes.layers import Layer, formulas
+from fgrad.parity.causes.layer import Layer
+from fgrad.parity.causes.layers import formulas
 from fgrad.parity.recording import Call, NumPy
 from fgrad.parity.results import Cause
 

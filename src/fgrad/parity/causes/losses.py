@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fgrad.parity.causes.activations import softmax
 from fgrad.parity.causes.evidence import Evidence, Hypothesis
-from fgrad.parity.causes.layers import softmax
 from fgrad.parity.recording import NumPy, Step
 from fgrad.parity.results import Cause
 from fgrad.parity.starting import arrays

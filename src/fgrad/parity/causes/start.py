@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fgrad.parity.causes.evidence import Evidence, Hypothesis, distance
-from fgrad.parity.causes.layers import rounded
+from fgrad.parity.causes.products import rounded
 from fgrad.parity.recording import NumPy
 from fgrad.parity.results import Cause
 from fgrad.parity.starting import arrays

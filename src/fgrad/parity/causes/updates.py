@@ -1,7 +1,6 @@
 """Why an update differs, the gradients being PyTorch's."""
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -36,20 +35,17 @@ def explain(evidence: Evidence) -> Cause | None:
         return None
     known = {name: each for name, each in base.items() if each is not None}
     runs = _Runs(evidence, known)
-    before = runs.distance(lambda options: options)
-    one = next(iter(known.values()))
-    seen: set[tuple[str, Any]] = set()
-    for name, explanation, fix, fields in _variants(one, runs):
-        if (name, tuple(fields.items())) in seen:
-            continue
-        seen.add((name, tuple(fields.items())))
-        evidence.try_(name)
-        after = runs.distance(functools.partial(_changed, fields=fields))
-        if after <= 1.0 and after < 1e-2 * before:
-            scale = evidence.first.error / before if np.isfinite(evidence.first.error) else 1.0
-            return Cause(
-                name, evidence.first.place, explanation, fix, before * scale, after * scale
-            )
+    before = runs.distance({}, None)
+    place, error = evidence.first.place, evidence.first.error
+    scale = error / before if np.isfinite(error) and np.isfinite(before) else 1.0
+    # One mistake in one group of parameters, or, where there are several, in all of them.
+    groups = [*dict.fromkeys(known.values())]
+    for group in groups if len(groups) == 1 else [*groups, None]:
+        for name, explanation, fix, fields in _variants(group or groups[0], runs, group):
+            evidence.try_(name)
+            after = runs.distance(fields, group)
+            if after <= 1.0 and after < 1e-2 * before:
+                return Cause(name, place, explanation, fix, before * scale, after * scale)
     return None
 
 
@@ -79,18 +75,22 @@ class _Runs:
             [step.before[name] for step in self.steps],
         )
 
-    def distance(self, change: Callable[[Options], Options]) -> float:
-        """Return how many times the limit the port is from a rule, at worst."""
+    def distance(self, fields: Mapping[str, Any], group: Options | None) -> float:
+        """Return how many times the limit the port is from a rule with other settings, at worst.
+
+        They are those of a group of parameters, or of all.
+        """
         worst = 0.0
         for name, options in self.base.items():
+            changed = options._replace(**fields) if group in (None, options) else options
             with np.errstate(all="ignore"):
-                after = self.of(name, change(options))
+                after = self.of(name, changed)
             for ours, theirs, limit in zip(self.port, after, self.limits[name], strict=True):
                 error = distance(np.asarray(theirs), ours[name])
                 worst = max(worst, error / limit if limit else float(error > 0))
         return worst
 
-    def fitted(self, field: str, value: float) -> float | None:
+    def fitted(self, field: str, value: float, group: Options | None) -> float | None:
         """Return the value of a setting that makes the first wrong update the port's.
 
         The update has to be linear in it, as it is in the learning rate, and where a setting is
@@ -99,9 +99,12 @@ class _Runs:
         for i, ours in enumerate(self.port):
             top = bottom = apart = 0.0
             for name, options in self.base.items():
+                if group not in (None, options):
+                    continue
+                fields: list[dict[str, Any]] = [{field: value}, {field: value + 1.0}]
                 start, end = (
-                    np.asarray(self.of(name, _changed(options, {field: each}))[i], np.float64)
-                    for each in (value, value + 1.0)
+                    np.asarray(self.of(name, options._replace(**each))[i], np.float64)
+                    for each in fields
                 )
                 slope, missing = end - start, ours[name].astype(np.float64) - start
                 apart = max(apart, distance(ours[name], start) / (self.limits[name][i] or 1.0))
@@ -131,14 +134,10 @@ def _port_updates(evidence: Evidence) -> list[dict[str, NumPy]]:
     return updates
 
 
-def _changed(options: Options, fields: Mapping[str, Any]) -> Options:
-    return options._replace(**fields)
-
-
 Variant = tuple[str, str, str, dict[str, Any]]
 
 
-def _variants(one: Options, runs: _Runs) -> Iterator[Variant]:
+def _variants(one: Options, runs: _Runs, group: Options | None) -> Iterator[Variant]:
     """Yield what people get wrong in an optimizer, the likeliest first."""
     decay = f"{one.decay:g}"
     if one.decay:
@@ -182,7 +181,7 @@ def _variants(one: Options, runs: _Runs) -> Iterator[Variant]:
     if one.adaptive:
         yield from _adaptive(one)
     else:
-        yield from _momenta(one, runs)
+        yield from _momenta(one, runs, group)
     for every in (2, 3, 4, 8):
         yield (
             "gradient accumulated",
@@ -196,7 +195,7 @@ def _variants(one: Options, runs: _Runs) -> Iterator[Variant]:
         "start every step's gradient from zero",
         {"accumulates": True},
     )
-    yield from _fits(one, runs)
+    yield from _fits(one, runs, group)
 
 
 def _adaptive(one: Options) -> Iterator[Variant]:
@@ -241,7 +240,7 @@ def _adaptive(one: Options) -> Iterator[Variant]:
     )
 
 
-def _momenta(one: Options, runs: _Runs) -> Iterator[Variant]:
+def _momenta(one: Options, runs: _Runs, group: Options | None) -> Iterator[Variant]:
     if one.momentum:
         yield (
             "Nesterov",
@@ -250,7 +249,7 @@ def _momenta(one: Options, runs: _Runs) -> Iterator[Variant]:
             {"nesterov": not one.nesterov},
         )
     nesterov = one.nesterov
-    fitted = runs.fitted("momentum", one.momentum or 0.5)
+    fitted = runs.fitted("momentum", one.momentum or 0.5, group)
     for other in (*_MOMENTA, *(() if fitted is None else (fitted,))):
         if other != one.momentum:
             yield (
@@ -269,7 +268,7 @@ def _momenta(one: Options, runs: _Runs) -> Iterator[Variant]:
                     f"dampening={one.dampening:g}, which spares the first gradient",
                     {"dampening": other, "dampens_first": first},
                 )
-    if one.momentum and (fitted := runs.fitted("dampening", one.dampening)) is not None:
+    if one.momentum and (fitted := runs.fitted("dampening", one.dampening, group)) is not None:
         yield (
             "dampening",
             f"dampening is {fitted:.6g}, PyTorch's is {one.dampening:g}",
@@ -278,9 +277,9 @@ def _momenta(one: Options, runs: _Runs) -> Iterator[Variant]:
         )
 
 
-def _fits(one: Options, runs: _Runs) -> Iterator[Variant]:
+def _fits(one: Options, runs: _Runs, group: Options | None) -> Iterator[Variant]:
     """Yield the learning rate and the weight decay that fit best."""
-    lr = runs.fitted("lr", one.lr)
+    lr = runs.fitted("lr", one.lr, group)
     if lr:
         yield (
             "learning rate",
@@ -288,7 +287,7 @@ def _fits(one: Options, runs: _Runs) -> Iterator[Variant]:
             f"learning_rate={one.lr:g}",
             {"lr": lr},
         )
-    decay = runs.fitted("decay", one.decay)
+    decay = runs.fitted("decay", one.decay, group)
     if decay is not None:
         yield (
             "weight decay",

@@ -13,10 +13,12 @@ from fgrad.parity import hazards, starting
 from fgrad.parity.causes import find_cause
 from fgrad.parity.compare import Tolerance
 from fgrad.parity.mapping import Explicit, make_map
+from fgrad.parity.names import Names
 from fgrad.parity.ports import adapt
 from fgrad.parity.recording import DTYPES, Recording, read
 from fgrad.parity.results import STAGES, Comparison, Report
-from fgrad.parity.running import Check, Names, compare_run
+from fgrad.parity.running import Check
+from fgrad.parity.steps import compare_run
 from fgrad.types import Batch, Params
 
 Mode = Literal["restart", "free"]
