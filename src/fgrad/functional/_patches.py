@@ -151,9 +151,16 @@ def pooling_slabs(outputs: Array, window: tuple[int, int]) -> Array:
 
 @jax.custom_jvp
 def first_maximum(slabs: Array, bias: Array) -> Array:
-    """Return the maximum over the first axis, with a bias for each of the second.
+    """Return the maximum over the first axis, after a bias is added.
 
     The gradient goes to the first maximum; a NaN is above any number, and the last one counts.
+
+    Args:
+        slabs: Of shape (p q, O, H', W', N), as from `pooling_slabs`.
+        bias: Of shape (1, O, 1, 1, 1).
+
+    Returns:
+        An array of shape (O, H', W', N).
     """
     shifted = slabs + bias
     return functools.reduce(jnp.maximum, shifted)
@@ -229,7 +236,10 @@ def _overlapping(values: Array, axis: int, length: int, count: int) -> Array:
 
 
 def _filters(weight: Array, rows: Axis, columns: Axis) -> Array:
-    """Return the filters of every place in a block, as rows of a matrix as wide as a patch."""
+    """Return the filters of every place in a block, as rows of a matrix as wide as a patch.
+
+    A NaN or an infinity in a patch meets the zeros around a filter, and makes NaN of its output.
+    """
     zero = jnp.zeros((), weight.dtype)
     (height, width) = (axis.steps * axis.step for axis in (rows, columns))
     placed = []
