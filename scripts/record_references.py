@@ -11,7 +11,7 @@ from pathlib import Path
 from fgrad import cli
 
 REFERENCES = Path(__file__).parent.parent / "tests" / "references"
-SUBJECTS = ("cnn", "functional", "random", "regression")
+SUBJECTS = ("cnn", "functional", "parity", "random", "regression")
 
 
 def main() -> int:

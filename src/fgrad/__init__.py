@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fgrad import (
+        checkpoint,
+        classifier,
         counting,
         data,
         files,
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         least_squares,
         models,
         optim,
+        parity,
         plots,
         random,
         strict,
@@ -32,6 +35,8 @@ __version__ = "0.1.0"
 __all__ = [
     "DivergenceError",
     "TrainState",
+    "checkpoint",
+    "classifier",
     "counting",
     "data",
     "files",
@@ -45,6 +50,7 @@ __all__ = [
     "make_step",
     "models",
     "optim",
+    "parity",
     "plots",
     "random",
     "strict",

@@ -164,6 +164,24 @@ def output_file(*suffixes: str) -> Callable[[str], Path]:
     return read
 
 
+def output_folder(text: str) -> Path:
+    """Read the path of a folder that can be written, or made.
+
+    Example:
+        >>> str(output_folder("runs/digits"))
+        'runs/digits'
+    """
+    path = Path(text)
+    there = next(above for above in (path, *path.absolute().parents) if above.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a folder, got {text!r}: {there} is a file")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot write {text!r}: {error.strerror}") from None
+    return path
+
+
 def versions() -> dict[str, str]:
     """Return what the numbers of a run depend on: the versions and the platform.
 
@@ -180,11 +198,12 @@ def versions() -> dict[str, str]:
     }
 
 
-def run(main: Callable[[], int]) -> NoReturn:
+def run(main: Callable[[], int], program: str | None = None) -> NoReturn:
     """Run a script's `main` and exit with its code, any failure as one line on stderr.
 
     Args:
         main: The script; it returns its exit code.
+        program: What that line calls it; by default the script's file name.
 
     Raises:
         SystemExit: Always: 2 for a value that the library refuses, 1 for a run that failed, 130
@@ -195,7 +214,7 @@ def run(main: Callable[[], int]) -> NoReturn:
         Traceback (most recent call last):
         SystemExit: 0
     """
-    program = Path(sys.argv[0]).name
+    program = program or Path(sys.argv[0]).name
     try:
         code = main()
         if sys.stdout:  # not closed by the caller

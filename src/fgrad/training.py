@@ -3,7 +3,7 @@
 import functools
 import operator
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import optax
 from jax import lax
 
 from fgrad import strict as strict_rounding
-from fgrad.types import Array, Batch, LossFn, Metrics, Params
+from fgrad.types import Array, Batch, LossAndMetricsFn, LossFn, Metrics, Params
 
 
 class TrainState(NamedTuple):
@@ -93,10 +93,11 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Train
 
 
 def make_step(
-    loss_fn: LossFn,
+    loss_fn: LossFn | LossAndMetricsFn,
     optimizer: optax.GradientTransformation,
     *,
     metrics: Collection[str] = ("loss",),
+    has_aux: bool = False,
 ) -> Step:
     r"""Make the pure function that trains on one batch.
 
@@ -108,6 +109,8 @@ def make_step(
         optimizer: Any optax transformation.
         metrics: What each step reports: `"loss"`, `"grads"` and `"params"`, the last two as
             they were when the loss was taken, before the update. Not asked for is not kept.
+        has_aux: Whether `loss_fn` returns a pair, the loss and a dict of more metrics, which each
+            step then reports as well.
 
     Returns:
         `step(state, batch) -> (state, metrics)`, pure: it can be jitted, vmapped, scanned and
@@ -127,23 +130,24 @@ def make_step(
     if unknown := set(metrics) - {"loss", "grads", "params"}:
         raise ValueError(f"metrics: expected names among loss, grads, params, got {unknown}")
 
-    def checked_loss(params: Params, batch: Batch) -> Array:
-        loss = loss_fn(params, batch)
+    def checked_loss(params: Params, batch: Batch) -> tuple[Array, Metrics]:
+        value: Any = loss_fn(params, batch)
+        loss, aux = value if has_aux else (value, {})
         shape, dtype = jnp.shape(loss), jnp.result_type(loss)
         if shape != () or not jnp.issubdtype(dtype, jnp.floating):
             raise ValueError(
                 f"loss_fn: expected a floating-point scalar, got {dtype} of shape {shape}"
             )
-        return loss
+        return loss, aux
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        loss, grads = jax.value_and_grad(checked_loss)(state.params, batch)
+        (loss, aux), grads = jax.value_and_grad(checked_loss, has_aux=True)(state.params, batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         reported = {"loss": loss, "grads": grads, "params": state.params}
         return (
             TrainState(state.step + 1, params, opt_state),
-            {name: reported[name] for name in metrics},
+            {**aux, **{name: reported[name] for name in metrics}},
         )
 
     return step

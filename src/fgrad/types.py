@@ -25,3 +25,4 @@ Rng: TypeAlias = Generator | Array
 
 ApplyFn: TypeAlias = Callable[[Params, Any], Array]
 LossFn: TypeAlias = Callable[[Params, Batch], Array]
+LossAndMetricsFn: TypeAlias = Callable[[Params, Batch], tuple[Array, Metrics]]

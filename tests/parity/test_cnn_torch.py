@@ -1,6 +1,7 @@
 """The notes' networks beside an installed PyTorch's: weights, outputs, gradients, training."""
 
 import runpy
+from pathlib import Path
 from typing import Any
 
 import cnn_runs
@@ -11,6 +12,8 @@ import pytest
 from programs import SCRIPTS
 
 import fgrad
+from fgrad import functional as F
+from fgrad import parity
 from fgrad.interop import to_state_dict
 from fgrad.random import Generator
 
@@ -30,30 +33,55 @@ def test_init_is_pytorchs_to_the_last_bit(net: str, seed: int) -> None:
         np.testing.assert_array_equal(ours[name], value.numpy(), err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("net", NETS)
-def test_forward_and_every_gradient(net: str, dtype: str) -> None:
+@pytest.mark.parametrize(
+    ("net", "options", "steps"),
+    [
+        ("lenet", {"lr": 0.05}, 2),
+        ("lenet", {"lr": 0.02, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}, 3),
+        ("lenet", {"lr": 0.02, "momentum": 0.8, "dampening": 0.3}, 3),
+        ("convnet", {"lr": 0.001, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}, 1),
+    ],
+    ids=str,
+)
+def test_outputs_losses_gradients_and_updates(
+    net: str, options: dict[str, Any], steps: int, tmp_path: Path
+) -> None:
+    """Each step from PyTorch's own weights, in both precisions, held to PyTorch's own rounding."""
     torch.manual_seed(5)
-    model = RECORDER["new_net"](net).to(getattr(torch, dtype))
+    model = RECORDER["new_net"](net)
+    scores, criterion, ours = (
+        (10, torch.nn.CrossEntropyLoss(), F.cross_entropy)
+        if net == "lenet"
+        else (2, torch.nn.L1Loss(), F.l1_loss)
+    )
+    targets = torch.randint(0, 10, (2, 3)) if net == "lenet" else torch.randn(2, 3, scores)
+    batches = list(zip(torch.randn(2, 3, 1, 32, 32), targets, strict=True))
+    optimizer = torch.optim.SGD(model.parameters(), **options)
+    path = tmp_path / "run.safetensors"
+    parity.record(model, criterion, optimizer, batches, path=path, steps=steps)
+    apply = cnn_runs.NETS[net].apply
+    report = parity.assert_parity(path, apply, ours, fgrad.optim.sgd(**options))
+    names = {name for name, _ in model.named_parameters()}
+    for stage in ("gradient", "update"):
+        assert {c.place for c in report.comparisons if c.stage == stage} == names
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_gradient_of_the_image(net: str) -> None:
+    torch.manual_seed(5)
+    model = RECORDER["new_net"](net).double()
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(3, 1, 32, 32)).astype(dtype)
+    x = rng.normal(size=(3, 1, 32, 32))
     image = torch.tensor(x, requires_grad=True)
     output = model(image)
-    cotangent = rng.normal(size=tuple(output.shape)).astype(dtype)
+    cotangent = rng.normal(size=tuple(output.shape))
     output.backward(torch.tensor(cotangent))
-    rtol, atol = (1e-12, 1e-12) if dtype == "float64" else (1.3e-6, 1e-5)
-    with jax.enable_x64(dtype == "float64"):
+    with jax.enable_x64(True):
         params = cnn_runs.NETS[net].init(Generator(5))
-        params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
-        ours, pull = jax.vjp(cnn_runs.NETS[net].apply, params, jnp.asarray(x))
-        grads, of_image = pull(jnp.asarray(cotangent))
-    np.testing.assert_allclose(ours, output.detach().numpy(), rtol=rtol, atol=atol)
-    np.testing.assert_allclose(of_image, image.grad.numpy(), rtol=rtol, atol=atol)
-    flat = to_state_dict(grads)
-    for name, parameter in model.named_parameters():
-        np.testing.assert_allclose(
-            flat[name], parameter.grad.numpy(), rtol=rtol, atol=atol, err_msg=name
-        )
+        params = jax.tree.map(lambda leaf: leaf.astype(np.float64), params)
+        _, pull = jax.vjp(lambda x: cnn_runs.NETS[net].apply(params, x), jnp.asarray(x))
+        (of_image,) = pull(jnp.asarray(cotangent))
+    np.testing.assert_allclose(of_image, image.grad.numpy(), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

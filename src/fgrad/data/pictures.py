@@ -36,8 +36,8 @@ _MANY_PIXELS = 2**24
 _PIXELS_A_BYTE = 1000
 
 
-def read_image(path: str | os.PathLike[str], *, size: int, channels: int) -> Images:
-    """Read a picture as a square image.
+def read_image(path: str | os.PathLike[str], *, size: int | None, channels: int) -> Images:
+    """Read a picture, as a square image if a size is given.
 
     It is turned as its camera says (EXIF), laid on white where it is transparent, made grey or
     RGB, scaled until its shorter side fits, and cut to its middle. Of 16 bits the high 8 are kept,
@@ -45,11 +45,12 @@ def read_image(path: str | os.PathLike[str], *, size: int, channels: int) -> Ima
 
     Args:
         path: A JPEG, PNG, GIF, BMP, TIFF, WebP, PPM or PGM file.
-        size: The height and width of the result.
+        size: The height and width of the result; None leaves the picture as large as it is, and
+            uncut.
         channels: 1 for grey, 3 for RGB.
 
     Returns:
-        uint8 of shape (channels, size, size).
+        uint8 of shape (channels, size, size), or (channels, height, width).
 
     Raises:
         ValueError: If the file is none of these, damaged, of floating-point or 32-bit pixels, or
@@ -78,7 +79,7 @@ def read_image(path: str | os.PathLike[str], *, size: int, channels: int) -> Ima
                 pixels, held = image.width * image.height, os.fstat(file.fileno()).st_size
                 if pixels > max(_MANY_PIXELS, _PIXELS_A_BYTE * held):
                     raise ValueError(f"{image.width}x{image.height} pixels in {held} bytes")
-                return _square(image, size, channels)
+                return _pixels(image, size, channels)
         except pil.UnidentifiedImageError:
             problem = "none of these, or a damaged one"
         except Exception as error:  # damaged files make Pillow's decoders raise anything
@@ -141,8 +142,8 @@ def image_folder(folder: str | os.PathLike[str], *, size: int, channels: int) ->
     return Dataset(images, labels, classes)
 
 
-def _check(size: int, channels: int) -> None:
-    if size < 1:
+def _check(size: int | None, channels: int) -> None:
+    if size is not None and size < 1:
         raise ValueError(f"size: expected 1 or more, got {size}")
     if channels not in (1, 3):
         raise ValueError(f"channels: expected 1 or 3, got {channels}")
@@ -167,7 +168,7 @@ def _is_picture(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS)
 
 
-def _square(image: "Image", size: int, channels: int) -> Images:
+def _pixels(image: "Image", size: int | None, channels: int) -> Images:
     """Return a Pillow image's pixels."""
     pil, operations = _optional.load("PIL.Image"), _optional.load("PIL.ImageOps")
     image = operations.exif_transpose(image)
@@ -179,11 +180,13 @@ def _square(image: "Image", size: int, channels: int) -> Images:
         image = image.convert("RGBA")
         image = pil.alpha_composite(pil.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if channels == 1 else "RGB")
-    short = min(image.size)
-    left, right = _middle(image.width, short, size)
-    top, bottom = _middle(image.height, short, size)
-    image = image.resize((size, size), pil.Resampling.BILINEAR, box=(left, top, right, bottom))
-    return np.asarray(image).reshape(size, size, channels).transpose(2, 0, 1).copy()
+    if size is not None:
+        short = min(image.size)
+        left, right = _middle(image.width, short, size)
+        top, bottom = _middle(image.height, short, size)
+        image = image.resize((size, size), pil.Resampling.BILINEAR, box=(left, top, right, bottom))
+    pixels = np.asarray(image).reshape(image.height, image.width, channels)
+    return pixels.transpose(2, 0, 1).copy()
 
 
 def _middle(side: int, short: int, size: int) -> tuple[float, float]:

@@ -14,7 +14,8 @@ Nothing is differentiated by hand. Where the fast way to a value has a slow tran
 import functools
 import itertools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,8 @@ from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
 
 from fgrad.types import Array
+
+_IN_PARTS: Final = 32  # images from which a batch is worth taking apart
 
 
 class Axis(NamedTuple):
@@ -33,7 +36,9 @@ class Axis(NamedTuple):
         stride: From one output to the next.
         padding: How many zeros go before the axis.
         outputs: How many outputs to make.
-        block: How many neighbouring outputs one patch yields, a divisor of `outputs`.
+        window: How many outputs side by side are pooled to one, a divisor of `outputs`.
+        block: How many outputs side by side one patch yields, a divisor of `outputs`, and a
+            multiple or a divisor of `window`.
     """
 
     size: int
@@ -41,6 +46,7 @@ class Axis(NamedTuple):
     stride: int
     padding: int
     outputs: int
+    window: int = 1
     block: int = 1
 
     @property
@@ -59,6 +65,11 @@ class Axis(NamedTuple):
         return self.outputs // self.block
 
     @property
+    def within(self) -> int:
+        """How many outputs of a block are pooled to one."""
+        return min(self.block, self.window)
+
+    @property
     def edges(self) -> tuple[int, int, int]:
         """`lax.pad`'s numbers for all that the patches see, and no more."""
         end = self.step * (self.patches + self.steps - 1) - self.padding - self.size
@@ -66,28 +77,34 @@ class Axis(NamedTuple):
 
 
 def in_blocks(
-    out_channels: int, in_channels: int, rows: Axis, columns: Axis, window: tuple[int, int]
+    batch: int, out_channels: int, in_channels: int, rows: Axis, columns: Axis
 ) -> tuple[Axis, Axis]:
     """Return the axes with the blocks that cost the least time.
 
     Args:
+        batch: How many images there are.
         out_channels: How many filters there are.
         in_channels: How many channels they see.
         rows: The vertical axis.
         columns: The horizontal axis.
-        window: The windows that the outputs are pooled by.
     """
+    # To write and to read a number of a patch takes as long as so many multiply-adds with it, as
+    # measured; less, where all patches fit the cache.
+    copying = 56 if batch >= _IN_PARTS else 32
 
     def cost(axes: tuple[Axis, Axis]) -> int:
         patches = math.prod(axis.patches for axis in axes)
         length = in_channels * math.prod(axis.steps * axis.step for axis in axes)
         filters = out_channels * math.prod(axis.block for axis in axes)
-        # A number of a patch takes as long to write and to read as 48 multiply-adds with it.
-        return patches * length * (filters + 48)
+        return patches * length * (filters + copying)
 
     vertical, horizontal = (
-        [axis._replace(block=block) for block in (1, pool, 2 * pool) if axis.outputs % block == 0]
-        for axis, pool in zip((rows, columns), window, strict=True)
+        [
+            axis._replace(block=block)
+            for block in (1, axis.window, 2 * axis.window)
+            if axis.outputs % block == 0
+        ]
+        for axis in (rows, columns)
     )
     return min(((down, across) for down in vertical for across in horizontal), key=cost)
 
@@ -95,6 +112,19 @@ def in_blocks(
 def batch_last(images: Array) -> Array:
     """Return images (N, C, H, W) as (C, H, W, N)."""
     return _laid_out(images.transpose(1, 2, 3, 0))
+
+
+def in_parts(function: Callable[[Array], Array], images: Array) -> Array:
+    """Return `function(images)`, a large batch in parts.
+
+    The parts are independent of one another, layer after layer, and so keep two cores busy; and
+    what one makes fits the cache better.
+    """
+    if len(images) < _IN_PARTS:
+        return function(images)
+    count = max(2, len(images) // 64)
+    sizes = [(len(images) + part) // count for part in range(count)]
+    return jnp.concatenate([function(part) for part in lax.split(images, sizes)])
 
 
 def convolve(images: Array, weight: Array, rows: Axis, columns: Axis) -> Array:
@@ -107,78 +137,57 @@ def convolve(images: Array, weight: Array, rows: Axis, columns: Axis) -> Array:
         columns: The horizontal axis.
 
     Returns:
-        The outputs, of shape (u, v, O, H / u, W / v, N), for blocks of height u and width v: place
-        by place of the blocks, what all of them have there.
+        Slabs, of shape (p q, a, b, O, H', W', N): what all pooling windows, p high and q wide, have
+        in their first place, in their second, and so on. Of the windows that one patch yields, a
+        are below one another and b are side by side; H' and W' count the patches.
     """
     channels, *_, batch = images.shape
     zero = jnp.zeros((), images.dtype)
     padded = lax.pad(images, zero, ((0, 0, 0), rows.edges, columns.edges, (0, 0, 0)))
-    steps = padded.reshape(
-        channels, -1, rows.step, padded.shape[2] // columns.step, columns.step, batch
+    height, width = (
+        size // axis.step for size, axis in zip(padded.shape[1:3], (rows, columns), strict=True)
     )
+    steps = padded.reshape(channels, height, rows.step, width, columns.step, batch)
     patches = _im2col(steps, rows, columns)
     filters = _filters(weight, rows, columns)
     product = _product(filters, patches.reshape(filters.shape[1], -1))
-    shape = (rows.block, columns.block, weight.shape[0], rows.patches, columns.patches, batch)
-    return _laid_out(product.reshape(shape))
+
+    # Where a window is larger than a block, its other places are in the next patches.
+    down, across = (axis.window // axis.within for axis in (rows, columns))
+    height, width = rows.patches // down, columns.patches // across
+    a, b = (axis.block // axis.within for axis in (rows, columns))
+    outputs = product.reshape(
+        rows.within, columns.within, a, b, len(weight), height, down, width, across, batch
+    )
+    slabs = _laid_out(outputs).transpose(6, 0, 8, 1, 2, 3, 4, 5, 7, 9)
+    return slabs.reshape(rows.window * columns.window, a, b, len(weight), height, width, batch)
 
 
-def unblock(outputs: Array) -> Array:
-    """Return the outputs of `convolve` as images (N, O, H, W)."""
-    u, v, channels, height, width, batch = outputs.shape
-    images = outputs.transpose(5, 2, 3, 0, 4, 1).reshape(batch, channels, height * u, width * v)
-    return _laid_out(images, (1, 2, 3, 0))
-
-
-def pooling_slabs(outputs: Array, window: tuple[int, int]) -> Array:
-    """Return the outputs of `convolve`, window by window; block and window divide one another.
-
-    Args:
-        outputs: As from `convolve`.
-        window: The height p and the width q of the pooling windows, side by side.
-
-    Returns:
-        An array of shape (p q, O, H', W', N): what all windows see first, what they see second, ...
-    """
-    u, v, channels, height, width, batch = outputs.shape
-    # Of the block, the part within a window and how many windows; of the blocks, the same.
-    (b, d), (f, h) = ((min(n, p), p // min(n, p)) for n, p in zip((u, v), window, strict=True))
-    a, c, e, g = u // b, height // d, v // f, width // h
-    places = outputs.reshape(a, b, e, f, channels, c, d, g, h, batch)
-    places = places.transpose(6, 1, 8, 3, 4, 5, 0, 7, 2, 9)
-    return places.reshape(window[0] * window[1], channels, c * a, g * e, batch)
+def as_images(outputs: Array) -> Array:
+    """Return outputs of shape (a, b, O, H', W', N), as in a slab, as images (N, O, a H', b W')."""
+    a, b, channels, height, width, batch = outputs.shape
+    images = outputs.transpose(5, 2, 3, 0, 4, 1)
+    return images.reshape(batch, channels, height * a, width * b)
 
 
 @jax.custom_jvp
-def first_maximum(slabs: Array, bias: Array) -> Array:
-    """Return the maximum over the first axis, after a bias is added.
+def first_maximum(slabs: Array) -> Array:
+    """Return the maximum over the first axis, the places of a window.
 
-    The gradient goes to the first maximum; a NaN is above any number, and the last one counts.
-
-    Args:
-        slabs: Of shape (p q, O, H', W', N), as from `pooling_slabs`.
-        bias: Of shape (1, O, 1, 1, 1).
-
-    Returns:
-        An array of shape (O, H', W', N).
+    The gradient goes to the first maximum; where that is NaN, to the last place.
     """
-    shifted = slabs + bias
-    return functools.reduce(jnp.maximum, shifted)
+    return functools.reduce(jnp.maximum, slabs)
 
 
 @first_maximum.defjvp
-def _first_maximum_jvp(
-    primals: tuple[Array, Array], tangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    slabs, bias = primals
+def _first_maximum_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (slabs,), (tangent,) = primals, tangents
+    maximum = first_maximum(slabs)
     # A split is transposed to one concatenation, where indexing would be to a sum of paddings.
-    moves = lax.split(tangents[0], (1,) * len(slabs))
-    best, move = slabs[0] + bias[0], moves[0][0]
-    for slab, other in zip(slabs[1:], moves[1:], strict=True):
-        value = slab + bias[0]
-        better = (value > best) | jnp.isnan(value)
-        best, move = jnp.where(better, value, best), jnp.where(better, other[0], move)
-    return best, move + tangents[1][0]
+    *moves, move = (part[0] for part in lax.split(tangent, (1,) * len(slabs)))
+    for slab, other in zip(reversed(slabs[:-1]), reversed(moves), strict=True):
+        move = jnp.where(slab == maximum, other, move)
+    return maximum, move
 
 
 def _laid_out(values: Array, order: tuple[int, ...] | None = None) -> Array:
@@ -236,15 +245,21 @@ def _overlapping(values: Array, axis: int, length: int, count: int) -> Array:
 
 
 def _filters(weight: Array, rows: Axis, columns: Axis) -> Array:
-    """Return the filters of every place in a block, as rows of a matrix as wide as a patch.
+    """Return the filters at each of their places in a patch, as rows of a matrix.
 
     A NaN or an infinity in a patch meets the zeros around a filter, and makes NaN of its output.
     """
     zero = jnp.zeros((), weight.dtype)
     (height, width) = (axis.steps * axis.step for axis in (rows, columns))
     placed = []
-    for row, column in itertools.product(range(rows.block), range(columns.block)):
-        top, left = row * rows.stride, column * columns.stride
+    for row, column, below, beside in itertools.product(
+        range(rows.within),
+        range(columns.within),
+        range(rows.block // rows.within),
+        range(columns.block // columns.within),
+    ):
+        top = (below * rows.within + row) * rows.stride
+        left = (beside * columns.within + column) * columns.stride
         vertical = top, height - rows.kernel - top, 0
         horizontal = left, width - columns.kernel - left, 0
         placed.append(lax.pad(weight, zero, ((0, 0, 0), (0, 0, 0), vertical, horizontal)))

@@ -221,9 +221,12 @@ def _convolution(images: Array, weight: Array, bias: Array | None, sliding: Slid
 
     def as_one_product(images: Array, weight: Array, bias: Array | None) -> Array:
         axes = _axes(images, weight, sliding, (1, 1))
-        outputs = _patches.convolve(_patches.batch_last(images), weight, *axes)
-        output = _patches.unblock(outputs)
-        return output if bias is None else output + bias[None, :, None, None]
+
+        def convolved(part: Array) -> Array:
+            (outputs,) = _patches.convolve(_patches.batch_last(part), weight, *axes)
+            return _patches.as_images(_shifted(outputs, bias))
+
+        return _patches.in_parts(convolved, images)
 
     def as_convolution(images: Array, weight: Array, bias: Array | None) -> Array:
         output = lax.conv_general_dilated(
@@ -254,11 +257,12 @@ def _pooled_convolution(
 
     def as_one_product(images: Array, weight: Array, bias: Array | None) -> Array:
         axes = _axes(images, weight, sliding, window)
-        outputs = _patches.convolve(_patches.batch_last(images), weight, *axes)
-        slabs = _patches.pooling_slabs(outputs, window)
-        shift = jnp.zeros(len(weight), images.dtype) if bias is None else bias
-        maxima = _patches.first_maximum(slabs, shift[None, :, None, None, None])
-        return relu(maxima).transpose(3, 0, 1, 2)
+
+        def pooled(part: Array) -> Array:
+            slabs = _patches.convolve(_patches.batch_last(part), weight, *axes)
+            return _patches.as_images(relu(_shifted(_patches.first_maximum(slabs), bias)))
+
+        return _patches.in_parts(pooled, images)
 
     def one_by_one(images: Array, weight: Array, bias: Array | None) -> Array:
         return max_pool2d(relu(_convolution(images, weight, bias, sliding)), window)
@@ -266,6 +270,11 @@ def _pooled_convolution(
     if not _is_one_product(images, sliding):
         return one_by_one(images, weight, bias)
     return lax.platform_dependent(images, weight, bias, cpu=as_one_product, default=one_by_one)
+
+
+def _shifted(outputs: Array, bias: Array | None) -> Array:
+    """Return the outputs of `_patches.convolve`, or their maxima, with the bias."""
+    return outputs if bias is None else outputs + bias[None, None, :, None, None, None]
 
 
 def _is_one_product(images: Array, sliding: Sliding) -> bool:
@@ -286,8 +295,9 @@ def _axes(
             stride=sliding.strides[axis - 2],
             padding=sliding.padding[axis - 2][0],
             outputs=sizes[axis - 2] // window[axis - 2] * window[axis - 2],
+            window=window[axis - 2],
         )
         for axis in (2, 3)
     )
     out_channels, in_channels, *_ = weight.shape
-    return _patches.in_blocks(out_channels, in_channels, rows, columns, window)
+    return _patches.in_blocks(len(images), out_channels, in_channels, rows, columns)

@@ -167,9 +167,9 @@ class Trace:
             if self._is_open(unique):
                 unroll = {"cond": self._cond, "scan": self._scan, "while": self._while}[name]
                 return unroll(eqn, inputs, (*scopes, unique))
-            return self._apply(name, _as_function(eqn), inputs, scopes, unique)
+            return self._apply(name, as_function(eqn), inputs, scopes, unique)
         exponent = (params["y"],) if name == "integer_pow" else ()
-        return self._apply(name, _as_function(eqn), inputs, scopes, exponent=exponent)
+        return self._apply(name, as_function(eqn), inputs, scopes, exponent=exponent)
 
     def _apply(
         self,
@@ -219,7 +219,7 @@ class Trace:
             outputs = self._run(eqn.params["jaxpr"], [*consts, *carry, *items], step)
             carry, rows[i] = list(outputs[:num_carry]), outputs[num_carry:]
         if not steps:  # nothing to stack: the outputs are empty arrays
-            return self._apply("scan", _as_function(eqn), inputs, scopes)
+            return self._apply("scan", as_function(eqn), inputs, scopes)
         columns = zip(*(rows[i] for i in steps), strict=True)
         stacked = [self._apply("stack", _stack, column, scopes)[0] for column in columns]
         return [*carry, *stacked]
@@ -235,7 +235,7 @@ def named_scopes(eqn: JaxprEqn) -> list[str]:
     return [part for part in parts if part and not part.endswith("()")]
 
 
-def _as_function(eqn: JaxprEqn) -> Callable[..., Sequence[Array]]:
+def as_function(eqn: JaxprEqn) -> Callable[..., Sequence[Array]]:
     """Return the function that runs one equation alone: differentiable, by its own rule."""
     is_variable = [not isinstance(atom, Literal) for atom in eqn.invars]
     avals = [atom.aval for atom in itertools.compress(eqn.invars, is_variable)]

@@ -8,27 +8,23 @@ from fgrad import functional as F
 from fgrad.models import layers
 from fgrad.types import Array, ArrayLike, Params, Rng
 
-SHAPES: layers.Shapes = {
-    "conv1": (6, 1, 3, 3),
-    "conv2": (16, 6, 3, 3),
-    "fc1": (512, 16 * 28 * 28),
-    "fc2": (64, 512),
-    "fc3": (2, 64),
-}
 
-
-def init(rng: Rng, *, dtype: npt.DTypeLike = np.float32) -> dict[str, dict[str, Array]]:
+def init(
+    rng: Rng, *, channels: int = 1, classes: int = 2, dtype: npt.DTypeLike = np.float32
+) -> dict[str, dict[str, Array]]:
     """Return the parameters of a new network: 6,456,942 numbers.
 
     Args:
         rng: A `fgrad.random.Generator` for PyTorch's bits, or a `jax.random.key`.
+        channels: How many an image has; 1 in the note.
+        classes: How many outputs there are; 2 in the note.
         dtype: float32 or float64.
 
     Returns:
-        `{"conv1": {"weight": (6, 1, 3, 3), "bias": (6,)}, ..., "fc3": {...}}`.
+        `{"conv1": {"weight": (6, channels, 3, 3), "bias": (6,)}, ..., "fc3": {...}}`.
 
     Raises:
-        ValueError: If `dtype` is another or not enabled.
+        ValueError: If a number is below 1, or `dtype` another or not enabled.
 
     Example:
         >>> from fgrad.random import Generator
@@ -37,7 +33,7 @@ def init(rng: Rng, *, dtype: npt.DTypeLike = np.float32) -> dict[str, dict[str, 
 
     Source: the note's Net.
     """
-    return layers.init(rng, SHAPES, dtype=dtype)
+    return layers.init(rng, _shapes(channels, classes), dtype=dtype)
 
 
 def apply(params: Params, x: ArrayLike) -> Array:
@@ -47,10 +43,11 @@ def apply(params: Params, x: ArrayLike) -> Array:
 
     Args:
         params: As from `init`.
-        x: Images of shape (N, 1, 32, 32), or one of (1, 32, 32), in the parameters' dtype.
+        x: Images of shape (N, channels, 32, 32), or one without the N, in the
+            parameters' dtype.
 
     Returns:
-        The outputs, of shape (N, 2) or (2,).
+        The outputs, of shape (N, classes) or (classes,).
 
     Raises:
         ValueError: If a shape or a dtype is another.
@@ -63,7 +60,9 @@ def apply(params: Params, x: ArrayLike) -> Array:
 
     Source: the note's Net.
     """
-    x = layers.check(params, x, SHAPES, (1, 32, 32))
+    channels = layers.size(params, "conv1", axis=1, default=1)
+    classes = layers.size(params, "fc3", axis=0, default=2)
+    x = layers.check(params, x, _shapes(channels, classes), (channels, 32, 32))
     for name in ("conv1", "conv2"):
         with jax.named_scope(name):
             x = F.relu(F.conv2d(x, **params[name]))
@@ -73,3 +72,13 @@ def apply(params: Params, x: ArrayLike) -> Array:
         x = F.relu(F.linear(x, **params["fc2"]))
     with jax.named_scope("fc3"):
         return F.linear(x, **params["fc3"])
+
+
+def _shapes(channels: int, classes: int) -> layers.Shapes:
+    return {
+        "conv1": (6, channels, 3, 3),
+        "conv2": (16, 6, 3, 3),
+        "fc1": (512, 16 * 28 * 28),
+        "fc2": (64, 512),
+        "fc3": (classes, 64),
+    }

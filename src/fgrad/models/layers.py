@@ -52,6 +52,27 @@ def init(
     return params
 
 
+def size(params: Params, layer: str, *, axis: int, default: int) -> int:
+    """Return a size of a layer's weight that a network leaves open.
+
+    Args:
+        params: The parameters.
+        layer: The layer's name.
+        axis: The weight's axis.
+        default: What to return where there is no such axis, for `check` to report.
+
+    Returns:
+        The size.
+
+    Example:
+        >>> size({"fc3": {"weight": np.zeros((10, 84))}}, "fc3", axis=0, default=2)
+        10
+    """
+    entry = params.get(layer) if isinstance(params, Mapping) else None
+    shape = np.shape(entry.get("weight", 0)) if isinstance(entry, Mapping) else ()
+    return shape[axis] if axis < len(shape) else default
+
+
 def check(params: Params, x: ArrayLike, shapes: Shapes, features: tuple[int, ...]) -> Array:
     """Return `x` as an array, if it and the parameters have the shapes that a network takes.
 

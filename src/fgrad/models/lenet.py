@@ -8,27 +8,23 @@ from fgrad import functional as F
 from fgrad.models import layers
 from fgrad.types import Array, ArrayLike, Params, Rng
 
-SHAPES: layers.Shapes = {
-    "conv1": (6, 1, 5, 5),
-    "conv2": (16, 6, 5, 5),
-    "fc1": (120, 16 * 5 * 5),
-    "fc2": (84, 120),
-    "fc3": (10, 84),
-}
 
-
-def init(rng: Rng, *, dtype: npt.DTypeLike = np.float32) -> dict[str, dict[str, Array]]:
+def init(
+    rng: Rng, *, channels: int = 1, classes: int = 10, dtype: npt.DTypeLike = np.float32
+) -> dict[str, dict[str, Array]]:
     """Return the parameters of a new network: 61,706 numbers.
 
     Args:
         rng: A `fgrad.random.Generator` for PyTorch's bits, or a `jax.random.key`.
+        channels: How many an image has; 1 in the note.
+        classes: How many outputs there are; 10 in the note.
         dtype: float32 or float64.
 
     Returns:
-        `{"conv1": {"weight": (6, 1, 5, 5), "bias": (6,)}, ..., "fc3": {...}}`.
+        `{"conv1": {"weight": (6, channels, 5, 5), "bias": (6,)}, ..., "fc3": {...}}`.
 
     Raises:
-        ValueError: If `dtype` is another or not enabled.
+        ValueError: If a number is below 1, or `dtype` another or not enabled.
 
     Example:
         >>> from fgrad.random import Generator
@@ -38,7 +34,7 @@ def init(rng: Rng, *, dtype: npt.DTypeLike = np.float32) -> dict[str, dict[str, 
 
     Source: the note's Net.
     """
-    return layers.init(rng, SHAPES, dtype=dtype)
+    return layers.init(rng, _shapes(channels, classes), dtype=dtype)
 
 
 def apply(params: Params, x: ArrayLike) -> Array:
@@ -49,10 +45,11 @@ def apply(params: Params, x: ArrayLike) -> Array:
 
     Args:
         params: As from `init`.
-        x: Images of shape (N, 1, 32, 32), or one of (1, 32, 32), in the parameters' dtype.
+        x: Images of shape (N, channels, 32, 32), or one without the N, in the
+            parameters' dtype.
 
     Returns:
-        The scores, of shape (N, 10) or (10,).
+        The scores, of shape (N, classes) or (classes,).
 
     Raises:
         ValueError: If a shape or a dtype is another.
@@ -65,7 +62,9 @@ def apply(params: Params, x: ArrayLike) -> Array:
 
     Source: the note's Net.
     """
-    x = layers.check(params, x, SHAPES, (1, 32, 32))
+    channels = layers.size(params, "conv1", axis=1, default=1)
+    classes = layers.size(params, "fc3", axis=0, default=10)
+    x = layers.check(params, x, _shapes(channels, classes), (channels, 32, 32))
     with jax.named_scope("conv1"):
         x = F.conv2d_relu_max_pool2d(x, **params["conv1"], pool_size=2)
     with jax.named_scope("conv2"):
@@ -76,3 +75,13 @@ def apply(params: Params, x: ArrayLike) -> Array:
         x = F.relu(F.linear(x, **params["fc2"]))
     with jax.named_scope("fc3"):
         return F.linear(x, **params["fc3"])
+
+
+def _shapes(channels: int, classes: int) -> layers.Shapes:
+    return {
+        "conv1": (6, channels, 5, 5),
+        "conv2": (16, 6, 5, 5),
+        "fc1": (120, 16 * 5 * 5),
+        "fc2": (84, 120),
+        "fc3": (classes, 84),
+    }

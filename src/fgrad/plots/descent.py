@@ -1,42 +1,17 @@
-"""The figures, drawn with matplotlib and without its global state."""
+"""Figures of gradient descent: the loss, the way down the cost, and many runs at once."""
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import numpy.typing as npt
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fgrad.least_squares import least_squares
+from fgrad.plots.figure import BLUE, GREY, ORANGE
 from fgrad.types import ApplyFn, ArrayLike
-
-BLUE, ORANGE, GREY = "#0a6ebd", "#d95f02", "#8a8a8a"
-
-
-def encode(figure: Figure, suffix: str) -> bytes:
-    """Return a figure as a file's content.
-
-    Args:
-        figure: The figure.
-        suffix: `".png"` or `".svg"`.
-
-    Returns:
-        The bytes; the same figure gives the same bytes.
-
-    Example:
-        >>> encode(Figure(), ".png")[1:4]
-        b'PNG'
-    """
-    suffix = suffix.lower()
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": "fgrad", "svg.fonttype": "none"}):
-        metadata = {"Date": None} if suffix == ".svg" else None
-        figure.savefig(buffer, format=suffix[1:], dpi=160, metadata=metadata)
-    return buffer.getvalue()
 
 
 def regression(

@@ -1,0 +1,188 @@
+"""Train a classifier on real images, judge it, and leave it ready for use.
+
+Without options: LeNet on scikit-learn's handwritten digits. The folder --out then holds
+
+checkpoints/         from which --resume goes on, bit for bit
+metrics.jsonl        every epoch's losses and accuracies
+curves.png           the same, with the verdict on under- or overfitting
+confusion.png        which class was taken for which
+examples.png         images classified right and wrong
+results.json         test accuracy, confusion matrix, verdict
+model.safetensors    the best epoch's parameters, for scripts/predict.py and for PyTorch
+"""
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import optax
+
+from fgrad import classifier, cli, data, optim
+from fgrad.classifier import DEFAULTS, NAMES, folder
+from fgrad.classifier.nets import SIZE
+from fgrad.random import Generator
+from fgrad.types import Array
+
+HELD_OUT = 0.1  # of the training images, to choose the best epoch by
+
+
+def parse() -> tuple[cli.ArgumentParser, argparse.Namespace]:
+    """Read the command line; what is not given is None."""
+    parser = cli.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--dataset", choices=DEFAULTS, help="what to train on (digits)")
+    add("--data-dir", type=Path, metavar="DIR", help="where the data set is")
+    add("--download", action="store_true", help="fetch it first, into DIR or a cache")
+    add("--net", choices=NAMES, help="(lenet)")
+    add("--epochs", type=cli.at_least(1), metavar="N", help="passes over the training images")
+    add("--batch-size", type=cli.at_least(1), metavar="N", help="images in a step")
+    add("--lr", type=cli.positive, metavar="R", help="learning rate at first; it falls to 0")
+    add("--momentum", type=cli.finite, metavar="M", help="of SGD (0.9)")
+    add("--shift", type=cli.at_least(0, at_most=SIZE), metavar="N", help="augment: pixels")
+    add("--flip", action=argparse.BooleanOptionalAction, help="augment: left to right")
+    add("--seed", type=cli.seed, metavar="N", help="as in torch.manual_seed(N) (0)")
+    add("--out", type=cli.output_folder, metavar="DIR", help="(runs/ and the data set's name)")
+    add("--save-every", type=cli.finite, metavar="S", default=10.0, help="seconds (10)")
+    add("--resume", action="store_true", help="go on with the run in --out")
+    args = parser.parse()
+    args.out = args.out or Path("runs") / (args.dataset or "digits")
+    return parser, args
+
+
+def settle(parser: cli.ArgumentParser, args: argparse.Namespace) -> dict[str, Any]:
+    """Fill in what was not given, from the run to go on with or from the data set's defaults."""
+    before = folder.described(args.out)
+    if args.resume and before is None:
+        parser.error(f"argument --resume: expected a run in {args.out}, got none")
+    if before is not None and not args.resume:
+        parser.error(
+            f"argument --out: {args.out} holds a run; go on with --resume, or choose another"
+        )
+    saved: dict[str, Any] = {}
+    if before is not None:
+        try:
+            saved = dict(before["settings"])
+            args.data_dir = args.data_dir or before["data_dir"]
+            DEFAULTS[saved["dataset"]]
+        except (KeyError, TypeError) as error:
+            parser.error(f"argument --resume: the run in {args.out} is damaged: {error}")
+    dataset = args.dataset or saved.get("dataset", "digits")
+    values = {"dataset": dataset, "net": "lenet", "seed": 0, **DEFAULTS[dataset]._asdict(), **saved}
+    for name, value in values.items():
+        given = getattr(args, name)
+        if given is not None and name in saved and given != value:
+            option = f"--{name.replace('_', '-')}"
+            parser.error(
+                f"argument {option}: expected {value} as the run in {args.out} has, got {given}"
+            )
+        values[name] = value if given is None else given
+    return values
+
+
+def augmentation(shift: int, flip: bool) -> classifier.Augment | None:
+    """Return what is done to the images of a step, at random."""
+    if not shift and not flip:
+        return None
+
+    def augment(key: Array, images: Array) -> Array:
+        keys = jax.random.split(key)
+        if shift:
+            images = data.random_crop(keys[0], images, SIZE, padding=shift)
+        return data.random_flip(keys[1], images) if flip else images
+
+    return augment
+
+
+def train(parser: cli.ArgumentParser, args: argparse.Namespace) -> int:
+    """Train, judge and write; return the exit code."""
+    settings = settle(parser, args)
+    epochs, dataset, seed = (settings[name] for name in ("epochs", "dataset", "seed"))
+    if args.download:
+        args.data_dir = data.download(dataset, args.data_dir)
+    splits = classifier.load_dataset(dataset, args.data_dir, seed=seed)
+    training, validation = data.split(splits.train, HELD_OUT, Generator(seed))
+    channels, classes = training.images.shape[1], training.classes
+    steps = -(-len(training.labels) // settings["batch_size"])
+    run = classifier.Run(
+        classifier.net(settings["net"], channels=channels, classes=len(classes)),
+        optim.sgd(
+            optax.cosine_decay_schedule(settings["lr"], epochs * steps), settings["momentum"]
+        ),
+        training,
+        validation,
+        batch_size=settings["batch_size"],
+        rng=Generator(seed),
+        augment=augmentation(settings["shift"], settings["flip"]),
+        key=jax.random.key(seed % 2**32),
+        settings=settings,
+    )
+    checkpoints = args.out / folder.CHECKPOINTS
+    if args.resume and checkpoints.exists():
+        for line in run.restore(checkpoints):
+            print(f"{parser.prog}: warning: {line}; using the one before", file=sys.stderr)
+        print(f"going on after epoch {run.epoch}, step {run.step} of {run.steps}")
+    description = {
+        "settings": settings,
+        "data_dir": args.data_dir and str(args.data_dir.absolute()),
+        "net": settings["net"],
+        "channels": channels,
+        "classes": classes,
+        "mean": run.mean.tolist(),
+        "std": run.std.tolist(),
+        "extent": classifier.light_on_dark(training.images),
+        "versions": cli.versions(),
+    }
+    folder.describe(args.out, description)
+    folder.write_metrics(args.out, run.records)
+
+    stopped = False
+
+    def stop(_: int, __: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one does not wait
+
+    signal.signal(signal.SIGINT, stop)
+    start, before = time.perf_counter(), run.epoch
+    with classifier.display(run, epochs) as show:
+
+        def progress(pace: classifier.Pace) -> None:
+            show(pace)
+            if not run.step:
+                folder.write_metrics(args.out, run.records)
+
+        finished = classifier.fit(
+            run,
+            epochs=epochs,
+            folder=checkpoints,
+            save_every=args.save_every,
+            on_progress=progress,
+            should_stop=lambda: stopped,
+        )
+    if not finished:
+        command = f"python {sys.argv[0]} --resume --out {args.out}"
+        print(f"stopped in epoch {run.epoch + 1}, after step {run.step}; go on with: {command}")
+        return 130
+    seconds = time.perf_counter() - start
+    results = folder.finish(args.out, run, splits.test)
+    print(f"{run.epoch - before} epochs in {seconds:.1f} s\n\n{folder.summary(results, run)}")
+    print(f"in {args.out}: {', '.join(sorted(path.name for path in args.out.iterdir()))}")
+    return 0
+
+
+def main() -> int:
+    """Keep other runs out of the folder, and train."""
+    parser, args = parse()
+    with folder.claim(args.out):
+        return train(parser, args)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,323 @@
+"""Save a run and go on from there, with nothing lost wherever the process was stopped.
+
+Orbax writes the arrays. What makes a checkpoint whole is here: it is written under a hidden name,
+with a manifest of every file's size and checksum last, and takes its own name only when all of it
+is on the disk. So a checkpoint that is cut short or altered is found out, and the one before it is
+there to go on from.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fgrad.data import _optional
+from fgrad.types import ArrayLike, Params
+
+_MANIFEST: Final = "manifest.json"
+_ARRAYS: Final = "arrays"  # Orbax's own folder within a checkpoint's
+
+
+class Checkpoint(NamedTuple):
+    """What `restore` found.
+
+    Attributes:
+        step: The step that it was saved under.
+        tree: The arrays, in the structure that was asked for.
+        info: What was saved beside them, or None.
+        damaged: A line for each later checkpoint that was passed over, and why.
+    """
+
+    step: int
+    tree: Params
+    info: dict[str, Any] | None
+    damaged: list[str]
+
+
+def save(
+    folder: str | os.PathLike[str],
+    tree: Params,
+    *,
+    step: int,
+    settings: Mapping[str, Any] | None = None,
+    info: Mapping[str, Any] | None = None,
+    keep: int = 3,
+) -> Path:
+    """Write a checkpoint, whole or not at all, and drop old ones.
+
+    Checkpoints of a later step are dropped as well: they are of a run that was left.
+
+    Args:
+        folder: Where the checkpoints are, made if it is not there.
+        tree: A pytree of arrays, JAX's, their random keys among them, or NumPy's; no empty ones.
+        step: The number to save it under, 0 or more: the greatest one is the latest.
+        settings: What the run was started with, as JSON can hold it, for `restore` to compare.
+        info: Anything else to get back, as JSON can hold it.
+        keep: How many checkpoints to keep, 1 or more.
+
+    Returns:
+        The checkpoint's own folder.
+
+    Raises:
+        ImportError: If Orbax is not installed.
+        ValueError: If `step` or `keep` is too small, `tree` has no leaves or one that is no array
+            or empty, or `settings` or `info` is nothing that JSON can hold.
+        OSError: If it cannot be written; nothing of it is left behind then, and the checkpoints
+            that are there stay.
+
+    Example:
+        >>> import tempfile, jax.numpy as jnp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save(folder, {"w": jnp.float32(2.0)}, step=7, info={"epoch": 1})
+        ...     found = restore(folder, {"w": jnp.float32(0.0)})
+        >>> print(path.name, found.step, found.tree["w"], found.info)
+        0000000007 7 2.0 {'epoch': 1}
+    """
+    for name, value, least in (("step", step, 0), ("keep", keep, 1)):
+        if value < least:
+            raise ValueError(f"{name}: expected {least} or more, got {value}")
+    arrays = _describe("tree", tree)
+    for name, (shape, _) in arrays.items():
+        if 0 in shape:
+            raise ValueError(f"tree: expected no empty array, got {name} of shape {tuple(shape)}")
+    manifest = {"step": step, "settings": settings, "info": info, "arrays": arrays}
+    try:
+        json.dumps(manifest, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"settings, info: expected what JSON can hold: {error}") from None
+
+    folder = Path(folder).resolve()
+    target = folder / f"{step:010d}"
+    partial = folder / f".{target.name}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".*.partial"):  # of a process that was killed
+            shutil.rmtree(left)
+        partial.mkdir()
+        _find_room(partial / "room", tree)
+        _write_arrays(partial / _ARRAYS, tree)
+        files = {name: _fingerprint(partial / name) for name in _files(partial)}
+        text = json.dumps(_signed({**manifest, "files": files}), indent=1)
+        (partial / _MANIFEST).write_text(text)
+        _flush(partial)
+        if target.exists():  # a damaged one, and the run came by again
+            target.rename(folder / f".{target.name}.old.partial")
+        partial.rename(target)
+        _flush_folder(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = error.strerror or error
+        raise OSError(f"cannot write the checkpoint {target}: {reason}") from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    kept = [path for path in _checkpoints(folder) if int(path.name) <= step][:keep]
+    for path in _checkpoints(folder):
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(folder / f".{target.name}.old.partial", ignore_errors=True)
+    return target
+
+
+def restore(
+    folder: str | os.PathLike[str], like: Params, *, settings: Mapping[str, Any] | None = None
+) -> Checkpoint:
+    """Read the latest checkpoint that is whole.
+
+    Args:
+        folder: Where the checkpoints are.
+        like: A pytree of the structure, shapes and dtypes to expect: the run's first state.
+        settings: What this run was started with: it must be what the checkpoint's was. Not
+            compared if not given.
+
+    Returns:
+        The checkpoint, every number of it to the bit; a leaf is a JAX array on the device where
+        `like`'s is, or a NumPy array, as `like`'s is.
+
+    Raises:
+        ValueError: If there is no checkpoint, or none that is whole, or the latest that is has
+            other settings or other arrays, all of them listed.
+        OSError: If `folder` cannot be read.
+        ImportError: If Orbax is not installed.
+
+    Example:
+        See `save`.
+    """
+    folder = Path(folder).resolve()
+    damaged = []
+    for path in _checkpoints(folder):
+        try:
+            manifest = _whole(path)
+        except (ValueError, OSError) as error:
+            damaged.append(f"checkpoint {path.name} is damaged: {error}")
+            continue
+        _check_settings(manifest["settings"], settings)
+        _check_arrays(manifest["arrays"], _describe("like", like))
+        tree = _read_arrays(path / _ARRAYS, like)
+        return Checkpoint(manifest["step"], tree, manifest["info"], damaged)
+    found = "; ".join(damaged) if damaged else "there is none"
+    raise ValueError(f"folder: expected a checkpoint in {folder}: {found}")
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints' folders, the latest first."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def _describe(argument: str, tree: Params) -> dict[str, list[Any]]:
+    """Return shape and dtype of every array by its dotted name, in JSON's types."""
+    described = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            raise ValueError(f"{argument}: expected arrays, got {type(leaf).__name__} at {name}")
+        described[name] = [list(leaf.shape), str(leaf.dtype)]
+    if not described:
+        raise ValueError(f"{argument}: expected a pytree with at least one array, got an empty one")
+    return described
+
+
+def _plain(leaf: ArrayLike) -> ArrayLike:
+    """Return a random key's own numbers, and any other array as it is."""
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if is_key else leaf
+
+
+def _find_room(path: Path, tree: Params) -> None:
+    """Raise if the disk cannot hold the arrays: Orbax would, after a page of log to stderr."""
+    needed = sum(_plain(leaf).nbytes for leaf in jax.tree.leaves(tree))
+    with path.open("wb") as file:
+        # Written, not only asked for: a quota counts what is there. A quarter more for its names.
+        for start in range(0, left := needed * 5 // 4 + 2**18, 2**20):
+            file.write(bytes(min(2**20, left - start)))
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
+
+
+def _write_arrays(path: Path, tree: Params) -> None:
+    """Have Orbax write the arrays; whatever goes wrong is an OSError, as they were checked."""
+    orbax = _optional.load("orbax.checkpoint")
+    try:
+        with orbax.Checkpointer(orbax.StandardCheckpointHandler()) as writer:
+            writer.save(path, jax.tree.map(_plain, tree))
+    except OSError:
+        raise
+    except Exception as error:  # TensorStore reports a full disk as a ValueError, with its source
+        raise OSError(str(error).partition(" [")[0]) from error
+
+
+def _read_arrays(path: Path, like: Params) -> Params:
+    """Have Orbax read the arrays, each to where `like` has it."""
+
+    def wanted(leaf: ArrayLike) -> np.ndarray[Any, Any] | jax.ShapeDtypeStruct:
+        plain = _plain(leaf)
+        if isinstance(plain, np.ndarray):
+            return plain
+        return jax.ShapeDtypeStruct(plain.shape, plain.dtype, sharding=plain.sharding)
+
+    def wrapped(leaf: ArrayLike, read: ArrayLike) -> ArrayLike:
+        if _plain(leaf) is leaf:
+            return read
+        return jax.random.wrap_key_data(jnp.asarray(read), impl=str(jax.random.key_impl(leaf)))
+
+    orbax = _optional.load("orbax.checkpoint")
+    with orbax.Checkpointer(orbax.StandardCheckpointHandler()) as reader:
+        read = reader.restore(path, jax.tree.map(wanted, like))
+    return jax.tree.map(wrapped, like, read)
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the names of all files below a folder but the manifest's."""
+    paths = (path for path in folder.rglob("*") if not path.is_dir())
+    return sorted(str(path.relative_to(folder)) for path in paths if path.name != _MANIFEST)
+
+
+def _fingerprint(path: Path) -> list[Any]:
+    data = path.read_bytes()
+    return [len(data), hashlib.sha256(data).hexdigest()]
+
+
+def _signed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest with its own checksum."""
+    text = json.dumps(manifest, sort_keys=True)
+    return {**manifest, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's manifest, if it and every file are as they were written."""
+    try:
+        manifest = json.loads((path / _MANIFEST).read_bytes())
+        unsigned = {name: value for name, value in manifest.items() if name != "sha256"}
+    except FileNotFoundError:
+        raise ValueError(f"{_MANIFEST} is missing") from None
+    except (ValueError, AttributeError, RecursionError):  # no JSON, or no object
+        raise ValueError(f"{_MANIFEST} was cut short or altered") from None
+    if _signed(unsigned) != manifest:
+        raise ValueError(f"{_MANIFEST} was altered")
+    expected, found = manifest["files"], _files(path)
+    for name in sorted({*expected, *found}):
+        if name not in found:
+            raise ValueError(f"{name} is missing")
+        if name not in expected:
+            raise ValueError(f"{name} was added")
+        size, checksum = _fingerprint(path / name)
+        if size != expected[name][0]:
+            raise ValueError(f"{name} has {size} bytes in place of {expected[name][0]}")
+        if checksum != expected[name][1]:
+            raise ValueError(f"{name} was altered")
+    return unsigned
+
+
+def _check_settings(saved: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> None:
+    if given is None:
+        return
+    saved, given = saved or {}, json.loads(json.dumps(given))
+    differences = [
+        f"expected {name} {json.dumps(saved.get(name))} as in the checkpoint, "
+        f"got {json.dumps(given.get(name))}"
+        for name in sorted({*saved, *given})
+        if saved.get(name) != given.get(name)
+    ]
+    if differences:
+        raise ValueError(f"settings: {'; '.join(differences)}")
+
+
+def _check_arrays(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    def words(entry: list[Any] | None) -> str:
+        return f"{entry[1]} of shape {tuple(entry[0])}" if entry else "none"
+
+    differences = [
+        f"expected {name} {words(expected.get(name))}, got {words(saved.get(name))}"
+        for name in sorted({*saved, *expected})
+        if saved.get(name) != expected.get(name)
+    ]
+    if differences:
+        raise ValueError(f"like: {'; '.join(differences)}")
+
+
+def _flush(folder: Path) -> None:
+    """Wait until all files below a folder, and the folder itself, are on the disk."""
+    for root, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            with open(os.path.join(root, name), "rb") as file:
+                os.fsync(file.fileno())
+        _flush_folder(Path(root))
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,105 @@
+"""A user's own picture as an image of the kind that a network was trained on."""
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fgrad.data.dataset import Images
+from fgrad.data.pictures import read_image
+
+_INK = 0.3  # of the strongest: below, it may be paper
+
+
+def light_on_dark(images: Images) -> float | None:
+    """Tell whether a data set shows light things on black, as MNIST does, and how large.
+
+    Args:
+        images: uint8 of shape (N, C, H, W).
+
+    Returns:
+        The median over the images of the longer side of what they show, as a share of the image's
+        side; None if they are in colour or their borders are not black.
+
+    Example:
+        >>> images = np.zeros((1, 1, 8, 8), np.uint8)
+        >>> images[0, 0, 2:6, 3:5] = 255
+        >>> light_on_dark(images)
+        0.5
+    """
+    if images.shape[1] != 1 or np.median(_border(images)) > 0:
+        return None
+    shown = images[:, 0] > _INK * 255
+    sides = np.maximum(*(_extents(np.any(shown, axis)) for axis in (1, 2)))
+    return float(np.median(sides) / images.shape[-1])
+
+
+def prepare(
+    path: str | os.PathLike[str], *, size: int, channels: int, extent: float | None = None
+) -> Images:
+    """Read a picture, and make it look like a data set's images.
+
+    A data set of light things on black has them centred and all of about one size. So what the
+    picture shows is found by its contrast with the border, made light where it is dark, cut out,
+    scaled to the data set's size and centred. Other pictures are scaled, and cut to their middle.
+
+    Args:
+        path: The picture file, of any size, as for `fgrad.data.read_image`.
+        size: The height and width of the result.
+        channels: 1 for grey, 3 for RGB.
+        extent: What `light_on_dark` tells of the data set.
+
+    Returns:
+        uint8 of shape (channels, size, size).
+
+    Raises:
+        ValueError: If the file is no picture, or shows nothing but one colour where `extent` is
+            given; it is named.
+        ImportError: If Pillow is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "dot.pgm"
+        ...     _ = path.write_bytes(b"P5 3 4 255 " + bytes([200] * 4 + [0] + [200] * 7))
+        ...     prepare(path, size=4, channels=1, extent=0.5)
+        array([[[  0,   0,   0,   0],
+                [  0, 255, 255,   0],
+                [  0, 255, 255,   0],
+                [  0,   0,   0,   0]]], dtype=uint8)
+    """
+    if extent is None:
+        return read_image(path, size=size, channels=channels)
+    from PIL import Image
+
+    picture = read_image(path, size=None, channels=channels)[0].astype(np.float32)
+    contrast = picture - np.median(_border(picture))
+    # Whichever there is more of, darker or lighter than the border, is what is shown.
+    ink = np.maximum(contrast if contrast.sum() > 0 else -contrast, 0)
+    if ink.max() < 16:
+        raise ValueError(f"{path}: expected something to see, got a picture of one colour")
+    ink /= ink.max()
+    rows, columns = (np.flatnonzero((ink > _INK).any(axis)) for axis in (1, 0))
+    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = extent * size / max(cut.shape)
+    height, width = (min(size, max(1, round(scale * side))) for side in cut.shape)
+    small = np.asarray(Image.fromarray(cut).resize((width, height), Image.Resampling.BILINEAR))
+    small = np.maximum(small - _INK / 2, 0)  # what is left of the paper
+    result = np.zeros((1, size, size), np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    result[0, top : top + height, left : left + width] = np.rint(small * (255 / small.max()))
+    return result
+
+
+def _border(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the pixels at the borders of images of shape (..., H, W), as one row."""
+    sides = images[..., [0, -1], :], images[..., :, [0, -1]]
+    return np.concatenate([side.ravel() for side in sides])
+
+
+def _extents(shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer[Any]]:
+    """Return for each row how far apart the first and the last True are, 0 if there is none."""
+    first, last = shown.argmax(1), shown.shape[1] - shown[:, ::-1].argmax(1)
+    return np.where(shown.any(1), last - first, 0)

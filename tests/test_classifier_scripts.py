@@ -1,0 +1,250 @@
+"""Training a classifier and using it, as a user does; and stopping it in every way."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint
+import programs
+import pytest
+from PIL import Image
+
+from fgrad import data
+
+TRAIN, PREDICT = "train_classifier.py", "predict.py"
+SHORT = ("--net", "mlp", "--epochs", "12")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run without options but where to."""
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    lines = programs.lines(TRAIN, "--out", out)
+    assert sum(line.startswith("epoch ") for line in lines) == 30
+    assert "images/s" in lines[5]
+    return out
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short run, and its compiled programs beside it."""
+    out = tmp_path_factory.mktemp("short") / "whole"
+    result = start(out, *SHORT)
+    assert result.returncode == 0, result.stderr
+    return out
+
+
+def start(out: Path, *options: object, limit: str = "") -> subprocess.CompletedProcess[str]:
+    """Train, with a cache of compiled programs that all of these tests share."""
+    command = ["bash", "-c", f'{limit}exec "$@"', "bash", sys.executable]
+    command += [str(programs.SCRIPTS / TRAIN), "--out", str(out)]
+    environment = {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(out.parent / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return subprocess.run(
+        [*command, *map(str, options)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
+
+
+def final(out: Path) -> list[tuple[str, bytes]]:
+    """Return the names and bytes of all arrays in the last checkpoint."""
+    latest = max((out / "checkpoints").iterdir())
+    handler = orbax.checkpoint.StandardCheckpointHandler()
+    with orbax.checkpoint.Checkpointer(handler) as reader, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it goes to where it was saved from
+        tree = reader.restore(latest / "arrays")
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(jax.tree_util.keystr(path), np.asarray(leaf).tobytes()) for path, leaf in leaves]
+
+
+def assert_same_end(out: Path, other: Path) -> None:
+    """Assert that two runs left the same, bit for bit."""
+    assert final(out) == final(other)
+    for name in ("metrics.jsonl", "model.safetensors", "results.json", "run.json"):
+        assert (out / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_digits_reach_98_percent_and_leave_everything(digits: Path) -> None:
+    results = json.loads((digits / "results.json").read_text())
+    records = [json.loads(line) for line in (digits / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == list(range(1, 31))
+    matrix = np.array(results["confusion"])
+    assert matrix.sum(1).tolist() == np.bincount(data.digits().test.labels).tolist()
+    assert results["test_accuracy"] == np.trace(matrix) / matrix.sum() >= 0.98
+    best = max(records, key=lambda r: (r["validation_accuracy"], -r["validation_loss"]))
+    assert results["best_epoch"] == best["epoch"]
+    for name in ("curves", "confusion", "examples"):
+        with Image.open(digits / f"{name}.png") as image:
+            assert image.width > 1000
+            assert len(set(np.asarray(image.convert("L")).ravel().tolist())) > 50
+    left = {path.name for path in digits.iterdir()}
+    assert left == {
+        "checkpoints",
+        "confusion.png",
+        "curves.png",
+        "examples.png",
+        "metrics.jsonl",
+        "model.safetensors",
+        "results.json",
+        "run.json",
+    }
+
+
+def test_pictures_of_held_out_digits_are_recognised(digits: Path, tmp_path: Path) -> None:
+    """Dark ink on light coloured paper, large, and anywhere on the sheet."""
+    test = data.digits().test
+    names = []
+    for i in range(40):
+        ink = Image.fromarray(test.images[i, 0]).resize((200, 200), Image.Resampling.BILINEAR)
+        sheet = Image.new("RGB", (400, 300), (240, 235, 220))
+        sheet.paste((20, 30, 90), (10 + 4 * i, 90 - 2 * i), ink)
+        names.append(tmp_path / f"{i}.{('png', 'jpg', 'bmp')[i % 3]}")
+        sheet.save(names[-1])
+    written = tmp_path / "all.json"
+    lines = programs.lines(PREDICT, *names, "--run", digits, "--top", 2, "--json", written)
+    assert len(lines) == 40
+    right = 0
+    for name, line, label in zip(names, lines, test.labels, strict=False):
+        path, first, share, second, _ = line.split()
+        assert path == str(name)
+        right += first == str(label)
+        chances = json.loads(written.read_text())[str(name)]
+        assert sorted(chances, key=chances.__getitem__)[:-3:-1] == [first, second]
+        assert share == f"{chances[first]:.2%}"
+    assert right >= 37
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["no.png"], "no.png"),
+        (["broken.png"], "broken.png: expected a whole picture"),
+        (["blank.png"], "blank.png: expected something to see, got a picture of one colour"),
+        (["blank.png", "--run", "nowhere"], "expected a finished run in nowhere, got none"),
+    ],
+    ids=["missing", "broken", "blank", "run"],
+)
+def test_pictures_and_runs_that_are_not_are_refused(
+    digits: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    Image.new("L", (9, 9), 200).save(tmp_path / "blank.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "blank.png").read_bytes()[:40])
+    command = [sys.executable, programs.SCRIPTS / PREDICT, "--run", digits, *options]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_killed_at_twenty_moments_a_run_ends_as_if_never_stopped(
+    short: Path, tmp_path: Path
+) -> None:
+    script = programs.SCRIPTS / TRAIN
+    helper = Path(__file__).parent / "killed_runs.py"
+    command = [sys.executable, helper, script, tmp_path, "20", "0", *SHORT, "--save-every", "0"]
+    environment = {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(short.parent / "cache"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=environment, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    report = json.loads(result.stdout)
+    assert report["killed"] == 20
+    assert report["in_writing"] > 0
+    for out in report["outs"]:
+        assert_same_end(Path(out), short)
+
+
+def test_a_damaged_checkpoint_is_said_so_and_the_one_before_used(
+    short: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(short, out)
+    latest = max((out / "checkpoints").iterdir())
+    largest = max(latest.rglob("*"), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-10])
+    result = start(out, "--resume")
+    assert result.returncode == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"{TRAIN}: warning: checkpoint {latest.name} is damaged: ")
+    assert line.endswith("; using the one before")
+    assert_same_end(out, short)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    script = programs.SCRIPTS / TRAIN
+    command = [sys.executable, script, "--net", "mlp", "--epochs", "5000", "--out", out]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("epoch    3/5000"):
+            pass
+        process.send_signal(signal.SIGINT)
+        *_, last = process.stdout.read().splitlines()
+        assert process.wait(60) == 130
+    start, _, how = last.partition("; ")
+    assert how == f"go on with: python {script} --resume --out {out}"
+    words = start.replace(",", "").split()
+    epoch, step = int(words[3]), int(words[-1])
+    assert max((out / "checkpoints").iterdir()).name == f"{(epoch - 1) * 41 + step:010d}"
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    result = start(tmp_path / "run", *SHORT, "--lr", 1e30)
+    assert result.returncode == 1
+    assert "is no longer finite in epoch 1, step " in result.stderr
+    assert f"the last good checkpoint is in {tmp_path / 'run' / 'checkpoints'}" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["0000000000"]
+
+
+def test_a_full_disk_is_one_line_and_nothing_half_written(tmp_path: Path) -> None:
+    result = start(tmp_path / "run", *SHORT, limit="ulimit -f 300; ")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "error: cannot write the checkpoint " in result.stderr
+    assert result.stderr.endswith("0000000000: File too large\n")
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--dataset", "mnist", "--out", "new"], "folder: expected the folder it is in for mnist"),
+        (["--dataset", "mnist", "--data-dir", "no", "--out", "new"], "got none at no"),
+        (["--batch-size", "1299", "--out", "new"], "batch_size: expected 1 to the number of "),
+        (["--out", "file"], "argument --out: expected a folder, got 'file'"),
+        (["--out", "run"], "argument --out: run holds a run; go on with --resume, or choose"),
+        (["--resume", "--out", "new"], "argument --resume: expected a run in new, got none"),
+        (["--resume", "--out", "run", "--lr", "3"], "--lr: expected 0.02 as the run in run has"),
+        (["--resume", "--out", "run", "--epochs", "9"], "--epochs: expected 12 as the run in run"),
+    ],
+    ids=["no-dir", "dir", "batch", "file", "taken", "nothing", "lr", "epochs"],
+)
+def test_bad_usage_is_one_line(
+    short: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "run").mkdir()
+    shutil.copy(short / "run.json", tmp_path / "run")
+    command = [sys.executable, programs.SCRIPTS / TRAIN, *options]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
