@@ -25,6 +25,9 @@ REFUSED = ("size_average", "reduce", "inplace")
 
 NOTES = {
     "conv2d": "padding also `'valid'` and `'same'`",
+    "conv2d_relu_max_pool2d": (
+        "`max_pool2d(relu(conv2d(...)), pool_size)`, [faster on a CPU](fast_convolution.md)"
+    ),
     "cross_entropy": "class indices and class probabilities, extra dimensions",
     "dropout": "the distribution is PyTorch's, the numbers are the key's",
     "kl_div": "reduction also `'batchmean'`",
@@ -39,15 +42,17 @@ HEADER = """\
 Every function has the name, the arguments, their order and their defaults of its PyTorch namesake,
 and works under `jax.jit`, `jax.vmap` and `jax.grad`. Arguments ~~struck out~~ keep their place and
 take nothing but their default: PyTorch has deprecated them, or JAX's arrays never change.
+One function has no namesake: `conv2d_relu_max_pool2d` is three of PyTorch's in one.
 
 The errors are the largest seen, in the output and in every gradient that PyTorch has, over as many
 calls as are named: $|a - e|$ below 1, $|a - e| / |e|$ above, where $e$ is PyTorch's number.
 Ties, kinks, infinities, NaN and empty batches are among the calls. The half types differ by how
 often they round: fgrad computes in float32 and rounds once, PyTorch after each step.
 
-Two numbers differ knowingly: `gelu` of infinity is infinity, where PyTorch's float32 and half
-kernels give NaN and its float64 kernel infinity; and `relu` of -0.0 is 0.0, where PyTorch keeps the
-sign.
+Three things differ knowingly: `gelu` of infinity is infinity, where PyTorch's float32 and half
+kernels give NaN and its float64 kernel infinity; `relu` of -0.0 is 0.0, where PyTorch keeps the
+sign; and on a CPU, a NaN or an infinity in an image may make NaN of a convolution's outputs
+[next to those that see it](fast_convolution.md).
 Stricter than PyTorch: mixed dtypes, integer inputs to `relu` and pooling, and targets that would be
 broadcast are refused.
 

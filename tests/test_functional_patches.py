@@ -1,7 +1,6 @@
 """Convolution as one product of matrices against JAX's own, alone and with relu and pooling."""
 
 import functools
-import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -212,39 +211,48 @@ def divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
-@pytest.mark.parametrize("window", [None, (2, 2), (3, 1)], ids=str)
-@pytest.mark.parametrize(("stride", "kernel"), [((1, 1), (3, 2)), ((2, 3), (4, 1))], ids=str)
+@pytest.mark.parametrize(
+    ("window", "stride", "kernel"),
+    [
+        (None, (1, 1), (3, 2)),
+        ((2, 2), (2, 3), (4, 1)),
+        ((3, 1), (1, 2), (2, 3)),
+    ],
+    ids=str,
+)
 def test_every_block(stride: Pair, kernel: Pair, window: Pair | None) -> None:
     """Whatever block of outputs a patch yields, these are the same, and their gradients."""
-    outputs, padding = (6, 2), (1, 0)
+    outputs, padding = (12, 4), (1, 0)
     height, width = (
-        # No more than the outputs need, and no less than leaves room for another.
+        # As large as it may be without another output.
         (count - 1) * step + span - 2 * pad + (step - 1)
         for count, step, span, pad in zip(outputs, stride, kernel, padding, strict=True)
     )
     case = Case(2, 2, 3, (height, width), kernel, stride, padding, window=window)
     axes = [
-        _patches.Axis(case.size[i], kernel[i], stride[i], padding[i], outputs[i]) for i in (0, 1)
+        _patches.Axis(case.size[i], kernel[i], stride[i], padding[i], outputs[i], pool)
+        for i, pool in enumerate(window or (1, 1))
     ]
-    blocks = itertools.product(
-        *(
-            [n for n in divisors(count) if max(n, pool) % min(n, pool) == 0]
-            for count, pool in zip(outputs, window or (1, 1), strict=True)
-        )
+    heights, widths = (
+        [n for n in divisors(count) if max(n, pool) % min(n, pool) == 0]
+        for count, pool in zip(outputs, window or (1, 1), strict=True)
     )
+    # Every height and every width, each with two of the others.
+    blocks = {
+        (height, widths[(number + shift) % len(widths)])
+        for number, height in enumerate(heights)
+        for shift in (0, 1)
+    }
     choices = [
         [axis._replace(block=block) for axis, block in zip(axes, pair, strict=True)]
-        for pair in blocks
+        for pair in sorted(blocks)
     ]
 
     def by_blocks(rows: _patches.Axis, columns: _patches.Axis, arrays: Arrays) -> jax.Array:
         images = _patches.batch_last(arrays["input"])
-        outputs = _patches.convolve(images, arrays["weight"], rows, columns)
-        if window is None:
-            return _patches.unblock(outputs) + arrays["bias"][None, :, None, None]
-        slabs = _patches.pooling_slabs(outputs, window)
-        maxima = _patches.first_maximum(slabs, arrays["bias"][None, :, None, None, None])
-        return F.relu(maxima).transpose(3, 0, 1, 2)
+        slabs = _patches.convolve(images, arrays["weight"], rows, columns)
+        outputs = _patches.first_maximum(slabs) + arrays["bias"][None, None, :, None, None, None]
+        return _patches.as_images(outputs if window is None else F.relu(outputs))
 
     ways = [case.by_convolution, *(functools.partial(by_blocks, *choice) for choice in choices)]
     arrays = case.arrays("float32", draw_integers)
@@ -273,13 +281,10 @@ def test_ties_go_to_the_first_and_relu_is_flat_at_zero() -> None:
 
 @pytest.mark.parametrize("window", [None, (2, 2)], ids=["alone", "pooled"])
 def test_what_is_not_finite(window: Pair | None) -> None:
-    """NaN and infinities of filters and bias: chosen in a window as in `max_pool2d`."""
+    """NaN and infinities of filters and bias stay where they are without patches."""
     case = Case(2, 2, 5, (9, 8), (3, 3), window=window)
     arrays = dict(case.arrays("float32", draw_integers))
     arrays["bias"] = arrays["bias"].at[2:].set(jnp.array([NAN, INF, -INF]))
-    actual, expected = both(with_gradients, case, arrays)
-    np.testing.assert_array_equal(actual[0], expected[0])
-    assert_close(actual[1], expected[1], "float32")
     arrays["weight"] = arrays["weight"].at[0, 0, 1, 1].set(NAN).at[1, 1, 0, 0].set(INF)
     actual, expected = both(lambda run, arrays: run(arrays), case, arrays)
     np.testing.assert_array_equal(actual, expected)
@@ -314,6 +319,15 @@ def test_batches(window: Pair | None) -> None:
     none, gradients = with_gradients(case.by_product, {"input": images[:0], **arrays})
     assert none.shape == (0, *output.shape[1:])
     assert all((gradients[0][name] == 0).all() for name in arrays)
+
+
+@pytest.mark.parametrize("batch", [32, 200])
+def test_batches_in_parts(batch: int) -> None:
+    """A large batch is taken apart, and comes back in order and whole."""
+    case = Case(batch, 1, 2, (5, 4), (2, 2))
+    actual, expected = both(with_gradients, case, case.arrays("float32", draw_integers))
+    np.testing.assert_array_equal(actual[0], expected[0])
+    assert_close(actual[1], expected[1], "float32")
 
 
 @pytest.mark.parametrize(

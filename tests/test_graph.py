@@ -230,6 +230,16 @@ def test_what_jax_has_no_way_back_through_leaves_no_adjoint(
     assert graph(function, TWO)["x"].adjoint is None
 
 
+def test_what_differs_by_platform_is_drawn_by_default() -> None:
+    def function(x: Array) -> Array:
+        y = lax.platform_dependent(x, cpu=lambda x: (x + x) * x / 2, default=lambda x: x * x)
+        return jnp.sin(y)
+
+    traced = graph(function, TWO)
+    assert [node.name for node in traced.nodes if node.kind == "operation"] == ["mul", "sin"]
+    np.testing.assert_allclose(traced["x"].adjoint, 4 * np.cos(4), rtol=1e-6)
+
+
 def test_what_the_function_raises_passes_as_it_is() -> None:
     with pytest.raises(KeyError, match="bias"):
         graph(lambda x: x * {"weight": 2.0}["bias"], ONE)

@@ -162,6 +162,20 @@ def test_convolutions_with_groups_and_a_jitted_layer() -> None:
     assert rows(summary)[0] == ("layer", 108, 4 * 8 * 8 * 3 * 9)
 
 
+def test_what_differs_by_platform_is_counted_by_default() -> None:
+    def apply(weight: jax.Array, x: jax.Array) -> jax.Array:
+        return jax.lax.platform_dependent(
+            x, weight, cpu=lambda x, w: (x @ w) @ (w.T @ w), default=lambda x, w: x @ w
+        )
+
+    arrays = np.zeros((3, 5), "f"), np.zeros((2, 3), "f")
+    for summary in (
+        fgrad.summary(apply, *arrays),
+        fgrad.summary(lambda w, x: jax.lax.map(lambda x: apply(w, x), x[None]), *arrays),
+    ):
+        assert (summary.parameters, summary.multiply_adds) == (15, 2 * 3 * 5)
+
+
 def test_another_library_s_model() -> None:
     class Net(flax.linen.Module):
         @flax.linen.compact

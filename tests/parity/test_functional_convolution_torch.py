@@ -122,10 +122,10 @@ def test_conv2d_relu_max_pool2d(
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_conv2d_relu_max_pool2d_of_any_type(parity: Check, groups: int, dtype: str) -> None:
-    """Distinct numbers, dilated, and a bias that is not finite."""
+    """Distinct numbers, dilated, and channels that relu leaves nothing of."""
     values = arrays((3, 2), groups, 2, True)
     parity("conv2d_relu_max_pool2d", values, dtype=dtype, groups=groups, pool_size=2)
-    values["bias"][:3] = np.inf, -np.inf, np.nan
+    values["bias"][:2] = -np.inf, -1e3
     parity(
         "conv2d_relu_max_pool2d", values, dtype=dtype, groups=groups, dilation=groups, pool_size=3
     )

@@ -245,7 +245,10 @@ def _overlapping(values: Array, axis: int, length: int, count: int) -> Array:
 
 
 def _filters(weight: Array, rows: Axis, columns: Axis) -> Array:
-    """Return the filters at each of their places in a patch, as rows of a matrix."""
+    """Return the filters at each of their places in a patch, as rows of a matrix.
+
+    A NaN or an infinity in a patch meets the zeros around a filter, and makes NaN of its output.
+    """
     zero = jnp.zeros((), weight.dtype)
     (height, width) = (axis.steps * axis.step for axis in (rows, columns))
     placed = []
