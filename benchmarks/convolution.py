@@ -1,7 +1,9 @@
 """Time convolutional networks in fgrad and in PyTorch, in one run and in turns.
 
 Every network trains with momentum SGD on a batch at a time: fgrad's epoch is one compiled program,
-PyTorch's the best of its variants. Loss and gradients are compared before anything is timed.
+PyTorch's the best of its variants: on a CPU plain, channels_last, oneDNN off and torch.compile; on
+a GPU plain, channels_last, torch.compile and CUDA graphs, at the precision that is asked for on
+both sides. Loss and gradients are compared before anything is timed.
 Prints Markdown tables; --output FILE writes them, with a JSON file and a figure beside it. Needs
 PyTorch and, for torch.compile, a C++ compiler. Takes about ten minutes.
 """
@@ -261,8 +263,17 @@ def main() -> int:
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=cli.output_file(".md"), metavar="FILE")
     parser.add_argument("--rounds", type=cli.at_least(3), default=15, help="timings of each (15)")
+    parser.add_argument(
+        "--precision", choices=("float32", "tf32"), default="float32", help="of a GPU's products"
+    )
     parser.add_argument("--memory", nargs=3, metavar=("SIDE", "NETWORK", "BATCH"), help="one side")
     args = parser.parse()
+    # The same on both sides: left to themselves, they differ on a GPU.
+    jax.config.update(
+        "jax_default_matmul_precision", "highest" if args.precision == "float32" else "tensorfloat32"
+    )
+    torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
     if args.memory:
         side, name, size = args.memory
         train_alone(side, name, int(size))
@@ -312,7 +323,8 @@ def main() -> int:
         ),
     }
     text = (
-        f"Measured by `python benchmarks/convolution.py` on {machine()}. A large matrix product "
+        f"Measured by `python benchmarks/convolution.py` on {machine()}, "
+        f"{jax.devices()[0].device_kind}, {args.precision}. A large matrix product "
         f"runs at {rate / 1e9:.0f} GFLOP/s there; the roofline is the share of it that the "
         f"network's own arithmetic makes up. Medians of {args.rounds} rounds.\n"
     )

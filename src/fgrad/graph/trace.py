@@ -152,7 +152,7 @@ class Trace:
             return inputs
         if name in WRAPPERS:
             if not whole:  # a function that is one jit from end to end is not one node
-                scopes = (*scopes, self._fresh(scopes, params.get("name", name)))
+                scopes = (*scopes, self._fresh(scopes, params.get("name", name).lstrip("_")))
             inner = params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
             return self._run(inner, inputs, scopes)
         if name in _RULES:
