@@ -269,9 +269,8 @@ def main() -> int:
     parser.add_argument("--memory", nargs=3, metavar=("SIDE", "NETWORK", "BATCH"), help="one side")
     args = parser.parse()
     # The same on both sides: left to themselves, they differ on a GPU.
-    jax.config.update(
-        "jax_default_matmul_precision", "highest" if args.precision == "float32" else "tensorfloat32"
-    )
+    precision = {"float32": "highest", "tf32": "tensorfloat32"}[args.precision]
+    jax.config.update("jax_default_matmul_precision", precision)
     torch.backends.cuda.matmul.allow_tf32 = args.precision == "tf32"
     torch.backends.cudnn.allow_tf32 = args.precision == "tf32"
     if args.memory:
