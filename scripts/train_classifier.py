@@ -12,6 +12,7 @@ model.safetensors    the best epoch's parameters, for scripts/predict.py and for
 """
 
 import argparse
+import shlex
 import signal
 import sys
 import time
@@ -69,12 +70,14 @@ def settle(parser: cli.ArgumentParser, args: argparse.Namespace) -> dict[str, An
     if before is not None:
         try:
             saved = dict(before["settings"])
-            args.data_dir = args.data_dir or before["data_dir"]
+            if args.data_dir is None and before["data_dir"] is not None:
+                args.data_dir = Path(before["data_dir"])
             DEFAULTS[saved["dataset"]]
         except (KeyError, TypeError) as error:
             parser.error(f"argument --resume: the run in {args.out} is damaged: {error}")
     dataset = args.dataset or saved.get("dataset", "digits")
-    values = {"dataset": dataset, "net": "lenet", "seed": 0, **DEFAULTS[dataset]._asdict(), **saved}
+    values = {"dataset": dataset, "net": "lenet", "seed": 0, **DEFAULTS[dataset]._asdict()}
+    values |= {name: saved[name] for name in values if name in saved}
     for name, value in values.items():
         given = getattr(args, name)
         if given is not None and name in saved and given != value:
@@ -166,8 +169,9 @@ def train(parser: cli.ArgumentParser, args: argparse.Namespace) -> int:
             on_progress=progress,
             should_stop=lambda: stopped,
         )
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not finished:
-        command = f"python {sys.argv[0]} --resume --out {args.out}"
+        command = shlex.join(["python", sys.argv[0], "--resume", "--out", str(args.out)])
         print(f"stopped in epoch {run.epoch + 1}, after step {run.step}; go on with: {command}")
         return 130
     seconds = time.perf_counter() - start

@@ -203,3 +203,11 @@ def test_bad_arguments(tmp_path: Path, arguments: dict[str, Any], message: str) 
     with pytest.raises(ValueError, match=f"^{message}"):
         checkpoint.save(tmp_path / "new", **call)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_checkpoint_that_was_moved_away_is_found_again(tmp_path: Path) -> None:
+    """A save over it moves it first, and may be killed before the new one is there."""
+    path = checkpoint.save(tmp_path, {"w": np.array([1.0, 2.0])}, step=3)
+    path.rename(tmp_path / f".{path.name}.old.partial")
+    found = checkpoint.restore(tmp_path, {"w": np.zeros(2)})
+    assert (found.step, found.tree["w"].tolist()) == (3, [1.0, 2.0])

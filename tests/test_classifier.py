@@ -379,3 +379,18 @@ def test_bad_arguments() -> None:
         classifier.load_dataset("emnist")
     with pytest.raises(ValueError, match=r"^folder: expected the folder it is in for mnist, got N"):
         classifier.load_dataset("mnist")
+
+
+def test_losses_of_exactly_zero_are_judged() -> None:
+    assert classifier.judge([0.5, 0.0], [0.6, 0.5], classes=10).name == "overfitting"
+    assert classifier.judge([0.0, 0.0], [0.1, 0.0], classes=10).name == "good fit"
+    assert classifier.judge([0.0, 0.0], [0.0, 0.0], classes=10).name == "good fit"
+
+
+def test_thin_lines_of_a_large_picture_are_seen(tmp_path: Path) -> None:
+    pixels = np.full((1000, 1000), 255, np.uint8)
+    pixels[200:800, 300:303] = pixels[200:800, 700:703] = pixels[500:503, 300:700] = 0
+    Image.fromarray(pixels).save(tmp_path / "thin.png")
+    (image,) = classifier.prepare(tmp_path / "thin.png", size=32, channels=1, extent=0.6)
+    assert image.max() == 255
+    assert (image > 50).any(0).sum() > 10  # the bar of the H

@@ -248,3 +248,20 @@ def test_bad_usage_is_one_line(
     assert (result.returncode, result.stdout) == (2, "")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_pictures_of_ones_own_go_on_from_where_they_were(tmp_path: Path) -> None:
+    """The folder need not be given again; and losses of exactly 0 are judged."""
+    rng = np.random.default_rng(0)
+    for name, light in (("dark", 0), ("light", 200)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = light + rng.integers(0, 50, (8, 8), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{number}.png")
+    out = tmp_path / "run"
+    options = ("--net", "mlp", "--epochs", "3", "--batch-size", "8")
+    first = start(out, "--dataset", "folder", "--data-dir", tmp_path / "pictures", *options)
+    assert first.returncode == 0, first.stderr
+    again = start(out, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert "going on after epoch 3" in again.stdout

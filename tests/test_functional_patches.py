@@ -1,6 +1,9 @@
 """Convolution as one product of matrices against JAX's own, alone and with relu and pooling."""
 
 import functools
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -357,3 +360,23 @@ def test_what_is_no_product(dtype: str, options: dict[str, Any]) -> None:
         strict=True,
     ):
         np.testing.assert_array_equal(one, other, strict=True)
+
+
+def test_explicitly_sharded_images_take_the_other_path() -> None:
+    """On two devices that are told of the batch, in a process of its own."""
+    code = """if True:
+        import jax, numpy as np
+        from jax.sharding import AxisType, NamedSharding, PartitionSpec
+        from fgrad import functional as F
+        mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
+        images = np.random.default_rng(0).normal(size=(4, 1, 8, 8)).astype(np.float32)
+        weight = np.ones((2, 1, 3, 3), np.float32)
+        with jax.set_mesh(mesh):
+            split = jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
+            found = jax.jit(lambda x: F.conv2d(x, weight))(split)
+            assert found.sharding.spec[0] == "data", found.sharding
+        plain = F.conv2d(images, weight)
+        np.testing.assert_allclose(np.asarray(found), plain, rtol=1e-5, atol=1e-5)
+    """
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)

@@ -22,6 +22,7 @@ from fgrad.data import _optional
 from fgrad.types import ArrayLike, Params
 
 _MANIFEST: Final = "manifest.json"
+_OLD: Final = ".old.partial"
 _ARRAYS: Final = "arrays"  # Orbax's own folder within a checkpoint's
 
 
@@ -98,6 +99,7 @@ def save(
     partial = folder / f".{target.name}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _put_back(folder)
         for left in folder.glob(".*.partial"):  # of a process that was killed
             shutil.rmtree(left)
         partial.mkdir()
@@ -108,7 +110,7 @@ def save(
         (partial / _MANIFEST).write_text(text)
         _flush(partial)
         if target.exists():  # a damaged one, and the run came by again
-            target.rename(folder / f".{target.name}.old.partial")
+            target.rename(folder / f".{target.name}{_OLD}")
         partial.rename(target)
         _flush_folder(folder)
     except OSError as error:
@@ -122,7 +124,7 @@ def save(
     for path in _checkpoints(folder):
         if path not in kept:
             shutil.rmtree(path, ignore_errors=True)
-    shutil.rmtree(folder / f".{target.name}.old.partial", ignore_errors=True)
+    shutil.rmtree(folder / f".{target.name}{_OLD}", ignore_errors=True)
     return target
 
 
@@ -151,6 +153,7 @@ def restore(
         See `save`.
     """
     folder = Path(folder).resolve()
+    _put_back(folder)
     damaged = []
     for path in _checkpoints(folder):
         try:
@@ -164,6 +167,14 @@ def restore(
         return Checkpoint(manifest["step"], tree, manifest["info"], damaged)
     found = "; ".join(damaged) if damaged else "there is none"
     raise ValueError(f"folder: expected a checkpoint in {folder}: {found}")
+
+
+def _put_back(folder: Path) -> None:
+    """Undo the moving away of a checkpoint, if its writer was killed before the new one came."""
+    for old in folder.glob(f".*{_OLD}"):
+        target = folder / old.name[1:].removesuffix(_OLD)
+        if not target.exists():
+            old.rename(target)
 
 
 def _checkpoints(folder: Path) -> list[Path]:

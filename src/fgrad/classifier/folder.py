@@ -170,6 +170,7 @@ def finish(folder: Path, run: Run, test: Dataset) -> Results:
     """
     from fgrad import plots  # not before training: loading matplotlib takes a while
 
+    interop.save_safetensors(folder / _MODEL, run.best)
     loss, probabilities = run.predict(test, run.best)
     matrix = confusion(test.labels, probabilities.argmax(1), len(test.classes))
     losses = {
@@ -182,7 +183,6 @@ def finish(folder: Path, run: Run, test: Dataset) -> Results:
         standard_error=run.records[-1]["validation_standard_error"],
     )
     results = Results(verdict, run.best_epoch, loss, matrix, probabilities)
-    interop.save_safetensors(folder / _MODEL, run.best)
     record = {
         "verdict": verdict._asdict(),
         "best_epoch": run.best_epoch,

@@ -86,7 +86,8 @@ def prepare(
     scale = extent * size / max(cut.shape)
     height, width = (min(size, max(1, round(scale * side))) for side in cut.shape)
     small = np.asarray(Image.fromarray(cut).resize((width, height), Image.Resampling.BILINEAR))
-    small = np.maximum(small - _INK / 2, 0)  # what is left of the paper
+    # Thin lines pale where they are scaled down; then what is left of the paper goes.
+    small = np.maximum(small / small.max() - _INK / 2, 0)
     result = np.zeros((1, size, size), np.uint8)
     top, left = (size - height) // 2, (size - width) // 2
     result[0, top : top + height, left : left + width] = np.rint(small * (255 / small.max()))

@@ -86,14 +86,17 @@ def judge(
             f"while the training loss fell from {training[best]:.3g} to {training[-1]:.3g}",
         )
     if last > max(2 * training[-1], training[-1] + 2 * standard_error):
+        times = f", {last / training[-1]:.2g} times the" if training[-1] else ", far above the"
         return Verdict(
             "overfitting",
-            f"the validation loss ended at {last:.3g}, {last / training[-1]:.2g} times the "
-            f"training loss of {training[-1]:.3g}",
+            f"the validation loss ended at {last:.3g}{times} training loss of {training[-1]:.3g}",
         )
     recent = max(1, epochs // 5)
     before = (training[-1 - recent], smooth[-1 - recent])
-    falls = [1 - after / start for start, after in zip(before, (training[-1], last), strict=True)]
+    falls = [
+        1 - after / start if start else 0.0
+        for start, after in zip(before, (training[-1], last), strict=True)
+    ]
     if min(falls) > _FALL and before[1] - last > standard_error:
         span = "epoch" if recent == 1 else f"{recent} epochs"
         return Verdict(

@@ -280,7 +280,10 @@ def _shifted(outputs: Array, bias: Array | None) -> Array:
 def _is_one_product(images: Array, sliding: Sliding) -> bool:
     """Return whether a CPU convolves faster by one product of matrices."""
     wide = images.dtype in (jnp.float32, jnp.float64)
-    return wide and len(images) > 0 and sliding.dilation == (1, 1) and sliding.groups == 1
+    plain = sliding.dilation == (1, 1) and sliding.groups == 1
+    # Where the axes lie on devices by explicit sharding, they cannot be cut and joined freely.
+    sharded = any(axis is not None for axis in jax.typeof(images).sharding.spec)
+    return wide and plain and len(images) > 0 and not sharded
 
 
 def _axes(

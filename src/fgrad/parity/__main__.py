@@ -153,7 +153,7 @@ def load(name: str) -> Loaded:
         value: Any = (
             _run_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
         )
-    except Exception as error:  # of any kind: it is the user's code
+    except (Exception, SystemExit) as error:  # of any kind: it is the user's code
         raise ValueError(f"cannot load {home}: {type(error).__name__}: {error}") from error
     for part in attribute.split("."):
         if not hasattr(value, part):

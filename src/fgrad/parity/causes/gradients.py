@@ -48,6 +48,8 @@ def _of_gradient(evidence: Evidence, place: str, found: dict[str, NumPy]) -> Ite
             np.zeros_like(expected[place]),
         )
     names = [name for name in expected if np.any(expected[name])]
+    if not names:
+        return
     theirs, ours = (
         np.concatenate([np.ravel(values[name]) for name in names]) for values in (expected, found)
     )

@@ -91,10 +91,11 @@ def _of_classes(
     """Yield cross entropies of class indices with a mistake in them."""
     if target.dtype.kind not in "iu" or target.shape != (output.shape[0], *output.shape[2:]):
         return
-    index = np.expand_dims(target, 1)
+    kept = np.expand_dims((target >= 0) & (target < output.shape[1]), 1)  # not an ignored index
+    index = np.where(kept, np.expand_dims(target, 1), 0)
 
     def entropy(log_probabilities: NumPy) -> NumPy:
-        return np.asarray(-np.take_along_axis(log_probabilities, index, 1).mean())
+        return np.asarray(-np.take_along_axis(log_probabilities, index, 1)[kept].mean())
 
     one, fix = softmax(output, 1), "give the loss the scores as they are"
     yield Hypothesis(
