@@ -1,4 +1,4 @@
-"""Kill a program at random moments, and go on with it each time: a helper of test_resume.py.
+"""Kill a program at random moments, and go on with it each time, for test_classifier_scripts.py.
 
 A process that has imported everything forks a child for every try, so that a try takes a second
 and not five. The child runs the script itself. Prints a line of JSON: how many tries were killed,
