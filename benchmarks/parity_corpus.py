@@ -48,16 +48,12 @@ class Recorder:
         self.correct: list[tuple[Any, ...]] = []
         self.pictured: list[Report] = []
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what one test recorded."""
-        if report.when == "call":
-            for key, value in report.user_properties:
-                if key == "corpus" and isinstance(value, tuple):
-                    self.mistakes.append(value)
-                if key == "correct" and isinstance(value, tuple):
-                    self.correct.append(value)
-                if key == "pictured" and isinstance(value, Report):
-                    self.pictured.append(value)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Take what a test kept."""
+        kept = getattr(item, "kept", {})
+        self.mistakes += [kept["corpus"]] if "corpus" in kept else []
+        self.correct += [kept["correct"]] if "correct" in kept else []
+        self.pictured += [kept["pictured"]] if "pictured" in kept else []
 
 
 def main() -> int:

@@ -19,6 +19,7 @@ from parity_corpus.mlp import unnamed
 from fgrad import parity
 
 SEEDS = range(50)
+Keep = Callable[[str, object], None]
 CASES = [(net, mistake) for net in NETS for mistake in net.mistakes]
 
 
@@ -27,6 +28,13 @@ def as_users_have_it() -> Iterator[None]:
     """Set promotion as it is outside of these tests: optax's Adam needs it."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
+
+
+@pytest.fixture
+def keep(request: pytest.FixtureRequest) -> Keep:
+    """What a test keeps is there for benchmarks/parity_corpus.py, in the same process."""
+    request.node.kept = {}
+    return request.node.kept.__setitem__
 
 
 def record(net: Net, seed: int, path: Path, *, steps: int | None = None) -> Path:
@@ -72,7 +80,7 @@ def test_mistake(
     net: Net,
     mistake: Mistake,
     recordings: dict[str, Path],
-    record_property: Callable[[str, object], None],
+    keep: Keep,
 ) -> None:
     """Caught at the right step, stage and place, and named."""
     # Compiling is what takes the time, and a mistake is one in float64 already, but for TF32.
@@ -81,16 +89,16 @@ def test_mistake(
     first = report.first
     found = first and (first.step, first.stage, first.place)
     cause = report.cause and report.cause.name
-    record_property("corpus", (net.name, mistake, found, cause, report))
+    keep("corpus", (net.name, mistake, found, cause, report))
     assert found == (mistake.step, mistake.stage, mistake.place)
     assert cause == mistake.cause
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
-def test_no_alarm(net: Net, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_no_alarm(net: Net, tmp_path: Path, keep: Keep) -> None:
     """The correct port, from fifty seeds, in both precisions."""
     reports = [check(net, record(net, seed, tmp_path / f"{seed}"), seed) for seed in SEEDS]
-    record_property("correct", (net.name, reports))
+    keep("correct", (net.name, reports))
     for report in reports:
         assert report.ok, str(report)
         assert {comparison.dtype for comparison in report.comparisons} == {"float32", "float64"}
@@ -106,7 +114,7 @@ def test_no_alarm_without_names(recordings: dict[str, Path]) -> None:
     assert {c.place for c in report.comparisons if c.stage == "forward"} == {"output"}
 
 
-def test_running_free(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_running_free(tmp_path: Path, keep: Keep) -> None:
     """The correct port stays within what is allowed; a mistake moves on into the weights."""
     (net,) = (net for net in NETS if net.name == "transformer")
     (tanh,) = (mistake for mistake in net.mistakes if mistake.cause == "GELU approximation")
@@ -114,7 +122,7 @@ def test_running_free(tmp_path: Path, record_property: Callable[[str, object], N
     correct = check(net, path, given={"mode": "free"})
     assert correct.ok, str(correct)
     wrong = check(net, path, given={"mode": "free"}, **tanh.changes)
-    record_property("pictured", wrong)
+    keep("pictured", wrong)
     assert wrong.first is not None
     assert (wrong.first.step, wrong.first.place) == (0, "gelu")
     restarted = check(net, path, **tanh.changes)
