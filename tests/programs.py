@@ -10,7 +10,7 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 def run(script: str, *args: object) -> subprocess.CompletedProcess[str]:
     """Run a script and return what it printed, and its exit code."""
     command = [sys.executable, str(SCRIPTS / script), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=400)
 
 
 def lines(script: str, *args: object) -> list[str]:
