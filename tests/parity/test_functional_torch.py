@@ -144,7 +144,8 @@ def test_signature(name: str) -> None:
     """The same arguments in the same places with the same defaults."""
     ours = inspect.signature(getattr(functional, name)).parameters
     expected = defaults_in_torch(name)
-    defaults = {key: value.default for key, value in ours.items() if key != "key"}
+    own = ("key", "pool_size")  # randomness is explicit; and a fused function has one more
+    defaults = {key: value.default for key, value in ours.items() if key not in own}
     assert list(defaults) == list(expected)
     assert defaults == expected
 
@@ -153,6 +154,8 @@ def defaults_in_torch(name: str) -> dict[str, object]:
     """Return the arguments of PyTorch's function and their defaults, private ones left out."""
     if name == "max_pool2d":  # PyTorch dispatches on its return_indices
         name = "max_pool2d_with_indices"
+    if name == "conv2d_relu_max_pool2d":
+        name = "conv2d"
     theirs = torch.flatten if name == "flatten" else getattr(torch.nn.functional, name)
     try:
         signature = inspect.signature(theirs)
