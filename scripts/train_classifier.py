@@ -16,6 +16,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -89,6 +90,18 @@ def settle(parser: cli.ArgumentParser, args: argparse.Namespace) -> dict[str, An
     return values
 
 
+def changed(description: Mapping[str, Any]) -> str:
+    """Say which versions are others than those that the run was started with."""
+    saved, now = description.get("versions"), cli.versions()
+    before = saved if isinstance(saved, dict) else {}
+    others = [
+        f"{name} {before.get(name)}, now {now[name]}"
+        for name in ("fgrad", "jax", "jaxlib", "numpy", "optax", "device")
+        if before.get(name) != now[name]
+    ]
+    return "; ".join(others)
+
+
 def augmentation(shift: int, flip: bool) -> classifier.Augment | None:
     """Return what is done to the images of a step, at random."""
     if not shift and not flip:
@@ -130,6 +143,9 @@ def train(parser: cli.ArgumentParser, args: argparse.Namespace) -> int:
     if args.resume and checkpoints.exists():
         for line in run.restore(checkpoints):
             print(f"{parser.prog}: warning: {line}; using the one before", file=sys.stderr)
+        if others := changed(folder.described(args.out) or {}):
+            line = f"the run had {others}: from here on not bit for bit what it would have been"
+            print(f"{parser.prog}: warning: {line}", file=sys.stderr)
         print(f"going on after epoch {run.epoch}, step {run.step} of {run.steps}")
     description = {
         "settings": settings,

@@ -1,5 +1,8 @@
 """Checkpoints come back to the bit, or are found out."""
 
+import errno
+import fcntl
+import os
 import resource
 import shutil
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 
 import fgrad
-from fgrad import checkpoint
+from fgrad import _manifest, checkpoint
 
 SETTINGS = {"lr": 0.1, "net": "lenet", "flip": None}
 
@@ -211,3 +214,27 @@ def test_a_checkpoint_that_was_moved_away_is_found_again(tmp_path: Path) -> None
     path.rename(tmp_path / f".{path.name}.old.partial")
     found = checkpoint.restore(tmp_path, {"w": np.zeros(2)})
     assert (found.step, found.tree["w"].tolist()) == (3, [1.0, 2.0])
+
+
+def test_checkpoints_are_written_where_no_folder_can_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, which flushes no file that is open for reading alone either."""
+    opened, flushed = os.open, os.fsync
+
+    def open_file(path: Any, flags: int, *rest: int) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return opened(path, flags, *rest)
+
+    def flush_written(descriptor: int) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flushed(descriptor)
+
+    (tmp_path / "file").write_text("data")
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    monkeypatch.setattr(os, "open", open_file)
+    monkeypatch.setattr(os, "fsync", flush_written)
+    _manifest.write(tmp_path, {"step": 1})
+    assert _manifest.read(tmp_path)["step"] == 1

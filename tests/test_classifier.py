@@ -1,5 +1,7 @@
 """The classifier's parts against NumPy, scikit-learn, and each other."""
 
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from PIL import Image
 import fgrad
 from fgrad import classifier, data
 from fgrad import functional as F
-from fgrad.classifier import Run
+from fgrad.classifier import Run, folder
 from fgrad.random import Generator
 from fgrad.types import Array, ArrayLike, Params
 
@@ -394,3 +396,24 @@ def test_thin_lines_of_a_large_picture_are_seen(tmp_path: Path) -> None:
     (image,) = classifier.prepare(tmp_path / "thin.png", size=32, channels=1, extent=0.6)
     assert image.max() == 255
     assert (image > 50).any(0).sum() > 10  # the bar of the H
+
+
+def test_a_folder_is_made_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    program = runpy.run_path(str(folder.__file__))
+    with program["claim"](tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()
+
+
+def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
+    with (
+        folder.claim(tmp_path),
+        pytest.raises(ValueError, match=r"^folder: expected no other run in .*, got one$"),
+        folder.claim(tmp_path),
+    ):
+        pass
+    with folder.claim(tmp_path):
+        pass

@@ -251,7 +251,7 @@ def test_bad_usage_is_one_line(
 
 
 def test_pictures_of_ones_own_go_on_from_where_they_were(tmp_path: Path) -> None:
-    """The folder need not be given again; and losses of exactly 0 are judged."""
+    """The folder need not be given again; other versions are told; losses of exactly 0 judged."""
     rng = np.random.default_rng(0)
     for name, light in (("dark", 0), ("light", 200)):
         (tmp_path / "pictures" / name).mkdir(parents=True)
@@ -262,6 +262,13 @@ def test_pictures_of_ones_own_go_on_from_where_they_were(tmp_path: Path) -> None
     options = ("--net", "mlp", "--epochs", "3", "--batch-size", "8")
     first = start(out, "--dataset", "folder", "--data-dir", tmp_path / "pictures", *options)
     assert first.returncode == 0, first.stderr
+    described = json.loads((out / "run.json").read_text())
+    described["versions"]["jax"] = "0.9.1"
+    (out / "run.json").write_text(json.dumps(described))
     again = start(out, "--resume")
-    assert again.returncode == 0, again.stderr
+    assert again.returncode == 0
+    assert again.stderr == (
+        f"{TRAIN}: warning: the run had jax 0.9.1, now {jax.__version__}: from here on not bit for "
+        "bit what it would have been\n"
+    )
     assert "going on after epoch 3" in again.stdout

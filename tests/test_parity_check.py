@@ -240,6 +240,10 @@ def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     check_line(progress=lambda done, total, _: told.append((done, total)))
     assert told == [(i + 1, 6) for i in range(6)]
+    told.clear()
+    twice = ["float32", "float32"]
+    check_line(dtypes=twice, progress=lambda done, total, _: told.append((done, total)))
+    assert told == [(i + 1, 3) for i in range(3)]
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

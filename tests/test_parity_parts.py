@@ -42,6 +42,15 @@ def test_the_worst_element_is_the_farthest_beyond_its_tolerance() -> None:
     assert found.tolerance == pytest.approx(0.01)
 
 
+def test_of_nothing_only_shape_and_dtype_are_compared() -> None:
+    """A parameter may have size 0."""
+    found = compare(SLOT, array(), array(), noise=0.0)
+    assert (found.ok, found.error) == (True, 0.0)
+    assert found.note == "nothing to compare in shape (0,)"
+    assert not compare(SLOT, array(), np.zeros(0), noise=0.0).ok
+    assert not compare(SLOT, array(), np.zeros((0, 2), np.float32), noise=0.0).ok
+
+
 @pytest.mark.parametrize(
     ("actual", "note"),
     [
@@ -218,7 +227,22 @@ BAD_MAPS: dict[str, tuple[Any, ...]] = {
         {"w": ("fc.weight", lambda w: w / 2)},
     ),
     "unknown": ({"w": (2, 3)}, FC, "expected names among fc.weight", {"w": "fc1.weight"}),
-    "no function": ({"w": (2, 3)}, FC, "a name and a function", {"w": ("fc.weight", 3)}),
+    **{
+        f"rule {name}": (
+            {"w": (2, 3)},
+            FC,
+            r"mapping\['w'\]: expected a name, \(name, function\) or \(\(name, ...\), function\), ",
+            {"w": rule},
+        )
+        for name, rule in {
+            "without a function": ("fc.weight", 3),
+            "of three": ("fc.weight", np.transpose, 3),
+            "of none": None,
+            "without names": ((), np.transpose),
+            "of numbers": ((1, 2), np.transpose),
+            "of names alone": (("fc.weight", "fc.bias"), None),
+        }.items()
+    },
     "its shape": (
         {"w": (3, 3)},
         FC,

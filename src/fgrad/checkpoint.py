@@ -6,7 +6,6 @@ is on the disk. So a checkpoint that is cut short or altered is found out, and t
 there to go on from.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,10 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fgrad import _manifest
 from fgrad.data import _optional
 from fgrad.types import ArrayLike, Params
 
-_MANIFEST: Final = "manifest.json"
 _OLD: Final = ".old.partial"
 _ARRAYS: Final = "arrays"  # Orbax's own folder within a checkpoint's
 
@@ -88,9 +87,9 @@ def save(
     for name, (shape, _) in arrays.items():
         if 0 in shape:
             raise ValueError(f"tree: expected no empty array, got {name} of shape {tuple(shape)}")
-    manifest = {"step": step, "settings": settings, "info": info, "arrays": arrays}
+    facts = {"step": step, "settings": settings, "info": info, "arrays": arrays}
     try:
-        json.dumps(manifest, allow_nan=False)
+        json.dumps(facts, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"settings, info: expected what JSON can hold: {error}") from None
 
@@ -105,14 +104,11 @@ def save(
         partial.mkdir()
         _find_room(partial / "room", tree)
         _write_arrays(partial / _ARRAYS, tree)
-        files = {name: _fingerprint(partial / name) for name in _files(partial)}
-        text = json.dumps(_signed({**manifest, "files": files}), indent=1)
-        (partial / _MANIFEST).write_text(text)
-        _flush(partial)
+        _manifest.write(partial, facts)
         if target.exists():  # a damaged one, and the run came by again
             target.rename(folder / f".{target.name}{_OLD}")
         partial.rename(target)
-        _flush_folder(folder)
+        _manifest.flush(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         reason = error.strerror or error
@@ -157,14 +153,14 @@ def restore(
     damaged = []
     for path in _checkpoints(folder):
         try:
-            manifest = _whole(path)
+            facts = _manifest.read(path)
         except (ValueError, OSError) as error:
             damaged.append(f"checkpoint {path.name} is damaged: {error}")
             continue
-        _check_settings(manifest["settings"], settings)
-        _check_arrays(manifest["arrays"], _describe("like", like))
+        _check_settings(facts["settings"], settings)
+        _check_arrays(facts["arrays"], _describe("like", like))
         tree = _read_arrays(path / _ARRAYS, like)
-        return Checkpoint(manifest["step"], tree, manifest["info"], damaged)
+        return Checkpoint(facts["step"], tree, facts["info"], damaged)
     found = "; ".join(damaged) if damaged else "there is none"
     raise ValueError(f"folder: expected a checkpoint in {folder}: {found}")
 
@@ -248,48 +244,6 @@ def _read_arrays(path: Path, like: Params) -> Params:
     return jax.tree.map(wrapped, like, read)
 
 
-def _files(folder: Path) -> list[str]:
-    """Return the names of all files below a folder but the manifest's."""
-    paths = (path for path in folder.rglob("*") if not path.is_dir())
-    return sorted(str(path.relative_to(folder)) for path in paths if path.name != _MANIFEST)
-
-
-def _fingerprint(path: Path) -> list[Any]:
-    data = path.read_bytes()
-    return [len(data), hashlib.sha256(data).hexdigest()]
-
-
-def _signed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return the manifest with its own checksum."""
-    text = json.dumps(manifest, sort_keys=True)
-    return {**manifest, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-
-
-def _whole(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's manifest, if it and every file are as they were written."""
-    try:
-        manifest = json.loads((path / _MANIFEST).read_bytes())
-        unsigned = {name: value for name, value in manifest.items() if name != "sha256"}
-    except FileNotFoundError:
-        raise ValueError(f"{_MANIFEST} is missing") from None
-    except (ValueError, AttributeError, RecursionError):  # no JSON, or no object
-        raise ValueError(f"{_MANIFEST} was cut short or altered") from None
-    if _signed(unsigned) != manifest:
-        raise ValueError(f"{_MANIFEST} was altered")
-    expected, found = manifest["files"], _files(path)
-    for name in sorted({*expected, *found}):
-        if name not in found:
-            raise ValueError(f"{name} is missing")
-        if name not in expected:
-            raise ValueError(f"{name} was added")
-        size, checksum = _fingerprint(path / name)
-        if size != expected[name][0]:
-            raise ValueError(f"{name} has {size} bytes in place of {expected[name][0]}")
-        if checksum != expected[name][1]:
-            raise ValueError(f"{name} was altered")
-    return unsigned
-
-
 def _check_settings(saved: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> None:
     if given is None:
         return
@@ -315,20 +269,3 @@ def _check_arrays(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> None
     ]
     if differences:
         raise ValueError(f"like: {'; '.join(differences)}")
-
-
-def _flush(folder: Path) -> None:
-    """Wait until all files below a folder, and the folder itself, are on the disk."""
-    for root, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            with open(os.path.join(root, name), "rb") as file:
-                os.fsync(file.fileno())
-        _flush_folder(Path(root))
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

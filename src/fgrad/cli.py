@@ -132,6 +132,22 @@ def seed(text: str) -> int:
     return value
 
 
+def input_file(text: str) -> Path:
+    """Read the path of a file that can be read, so that a missing one is found before the run.
+
+    Example:
+        >>> input_file("missing.txt")
+        Traceback (most recent call last):
+          ...
+        argparse.ArgumentTypeError: cannot read 'missing.txt': No such file or directory
+    """
+    try:
+        open(text, "rb").close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot read {text!r}: {error.strerror}") from None
+    return Path(text)
+
+
 def output_file(*suffixes: str) -> Callable[[str], Path]:
     """Return a reader of paths that can be written, so that a bad one is found before the run.
 

@@ -102,7 +102,8 @@ def test_a_mismatch_exits_with_1_and_writes_the_page(folder: Path) -> None:
 BAD = {
     "no command": ([], "arguments are required"),
     "no port": (["check", "run.safetensors"], "--apply"),
-    "no such recording": (["check", "absent", *CHECK], "absent"),
+    "no such recording": (["check", "absent", *CHECK], "cannot read 'absent': No such file"),
+    "nothing to show": (["show", "absent"], "cannot read 'absent': No such file"),
     "no recording": (["check", "port.py", *CHECK], "recording"),
     "no such file": (["check", "run.safetensors", *CHECK, "--apply=absent.py:apply"], "absent.py"),
     "no such name": (["check", "run.safetensors", *CHECK, "--apply=port.py:aply"], "no aply"),
@@ -145,7 +146,7 @@ def test_bad_input_is_one_line_and_exits_with_2(
     assert message in printed.err
     assert printed.err.startswith(PROGRAM)
     assert printed.err.count("\n") == 1
-    assert (printed.out, exit_info.value.code) == ("", 1 if case == "no such recording" else 2)
+    assert (printed.out, exit_info.value.code) == ("", 2)
     assert sorted(folder.glob("*.*")) == before
 
 

@@ -1,7 +1,7 @@
 """What a run leaves in its folder: how it was started, its metrics, results, figures, weights."""
 
 import contextlib
-import fcntl
+import importlib.util
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -64,6 +64,8 @@ class Model(NamedTuple):
 def claim(folder: Path) -> Iterator[None]:
     """Make a folder, and keep other runs out of it for the while.
 
+    Windows has no such lock: there the folder is only made.
+
     Args:
         folder: The folder.
 
@@ -80,6 +82,11 @@ def claim(folder: Path) -> Iterator[None]:
         ...     pass
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if importlib.util.find_spec("fcntl") is None:
+        yield
+        return
+    import fcntl
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

@@ -63,7 +63,7 @@ def parse() -> argparse.Namespace:
 
     check = commands.add_parser("check", help="run a JAX port against a recording")
     add = check.add_argument
-    add("path", type=Path, help="the recording")
+    add("path", type=cli.input_file, help="the recording")
     _add_user_code(
         check,
         required=True,
@@ -80,7 +80,7 @@ def parse() -> argparse.Namespace:
     check.set_defaults(run=run_check)
 
     show = commands.add_parser("show", help="print what is in a recording")
-    show.add_argument("path", type=Path, help="the recording")
+    show.add_argument("path", type=cli.input_file, help="the recording")
     show.set_defaults(run=run_show)
     return parser.parse()
 

@@ -145,14 +145,14 @@ def check(
         comparisons += starting.compare_weights(recording, weights, port.initial)
     if batches is not None:
         comparisons += starting.compare_batches(recording, batches)
-    total = len(dtypes) * len(recording.steps["float32"])
-    for i, dtype in enumerate(DTYPES):
-        if dtype in dtypes:
-            for step, found in enumerate(compare_run(checked, dtype)):
-                comparisons += found
-                if progress is not None:
-                    done = step + 1 + i * len(recording.steps[dtype]) * (len(dtypes) - 1)
-                    progress(done, total, f"step {step} in {dtype}")
+    dtypes = [dtype for dtype in DTYPES if dtype in dtypes]
+    done, total = 0, sum(len(recording.steps[dtype]) for dtype in dtypes)
+    for dtype in dtypes:
+        for step, found in enumerate(compare_run(checked, dtype)):
+            comparisons += found
+            done += 1
+            if progress is not None:
+                progress(done, total, f"step {step} in {dtype}")
     comparisons = _settled(_ordered(comparisons, recording))
     warnings = [*weights.notes, *buffers.notes, *hazards.warnings(recording, checked, dtypes)]
     report = Report(

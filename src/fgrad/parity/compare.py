@@ -71,14 +71,15 @@ def compare(
     notes = [note] if note else []
     if actual.dtype != expected.dtype:
         notes.append(f"expected {expected.dtype}, got {actual.dtype}")
-    if actual.shape != expected.shape or not expected.size:
-        if actual.shape != expected.shape:
-            notes.append(f"expected shape {expected.shape}, got {actual.shape}")
-        else:
-            notes.append(f"nothing to compare in shape {expected.shape}")
+    if actual.shape != expected.shape:
+        notes.append(f"expected shape {expected.shape}, got {actual.shape}")
         return Comparison(
             *slot, math.inf, math.inf, 0.0, False, (), math.nan, math.nan, "; ".join(notes)
         )
+    if not expected.size:
+        notes.append(f"nothing to compare in shape {expected.shape}")
+        ok = actual.dtype == expected.dtype
+        return Comparison(*slot, 0.0, 0.0, 0.0, ok, (), math.nan, math.nan, "; ".join(notes))
     wanted, found = (np.asarray(value, np.float64) for value in (expected, actual))
     with np.errstate(invalid="ignore"):
         difference = np.abs(found - wanted)

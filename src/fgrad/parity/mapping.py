@@ -173,22 +173,26 @@ def _permuted(transform: Callable[[NumPy], NumPy], *shapes: tuple[int, ...]) -> 
 
 def _explicit(leaf: Leaf, value: Rule, shapes: Mapping[str, tuple[int, ...]]) -> Assignment:
     at = f"mapping[{leaf.path!r}]"
-    names, transform = value if isinstance(value, tuple) else (value, None)
-    names = (names,) if isinstance(names, str) else tuple(names)
+    names, transform = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
+    names = (names,) if isinstance(names, str) else names
+    words = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+    renamed = words and len(names) == 1 and transform is None
+    if not (renamed or (words and names and callable(transform))):
+        raise ValueError(
+            f"{at}: expected a name, (name, function) or ((name, ...), function), got {value!r}"
+        )
     if unknown := [name for name in names if name not in shapes]:
         raise ValueError(f"{at}: expected names among {', '.join(shapes)}, got {unknown[0]!r}")
     if transform is None:
         paired, _ = pair(at, [leaf], {names[0]: shapes[names[0]]}, {}, any_name=True)
         transform = paired[leaf.path][1]
-    if not callable(transform):
-        raise ValueError(f"{at}: expected a name, or a name and a function, got {value!r}")
     index = _permuted(transform, *(shapes[name] for name in names))
     total = sum(int(np.prod(shapes[name])) for name in names)
     if index.dtype.kind != "i" or (index.size and not 0 <= index.min() <= index.max() < total):
         raise ValueError(f"{at}: expected a function that only rearranges numbers")
     if index.shape != leaf.shape:
         raise ValueError(f"{at}: expected shape {leaf.shape}, the function gives {index.shape}")
-    return Assignment(names, index)
+    return Assignment(tuple(names), index)
 
 
 def _reorder(

@@ -162,7 +162,7 @@ class _Compared:
             expected = self._step.after[name]
             # What 1 - beta^t has lost by rounding is lost to the whole step.
             lost = self._loss_of_correction(name) * np.max(
-                np.abs(expected - self._step.before[name])
+                np.abs(expected - self._step.before[name]), initial=0.0
             )
             self.add("update", name, expected, value, f"after/{name}", more=float(lost))
 
