@@ -50,6 +50,34 @@ class Noisy(torch.nn.Module):
         return self.fc(x) + torch.randn(3)
 
 
+class WithNothing(torch.nn.Linear):
+    """Has a parameter of size 0."""
+
+    def __init__(self) -> None:
+        """Add it."""
+        super().__init__(3, 3)
+        self.nothing = torch.nn.Parameter(torch.zeros(0))
+
+    def forward(self, x: Any) -> Any:
+        """Use it."""
+        return super().forward(x) + self.nothing.sum()
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_parameter_may_be_empty(momentum: float, tmp_path: Path) -> None:
+    model = WithNothing()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=momentum)
+    record(tmp_path / "run", model=model, optimizer=optimizer)
+    report = parity.check(
+        tmp_path / "run",
+        lambda params, x: x @ params["weight"].T + params["bias"][None] + params["nothing"].sum(),
+        lambda y, target: ((y - target) ** 2).mean(),
+        sgd(0.1, momentum=momentum),
+        params=lambda state_dict: state_dict,
+    )
+    assert report.ok, report.first
+
+
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no parameters": ({"model": torch.nn.ReLU()}, "model: expected at least one parameter"),
     "non-deterministic": ({"model": Noisy()}, "in a second run, first at output"),
