@@ -223,11 +223,23 @@ def test_free_running_shows_how_an_error_grows() -> None:
         assert "0.099" in each.cause.explanation
 
 
-def test_momentum_kept_otherwise_is_no_mistake() -> None:
-    """A learning rate before the momentum makes other buffers, and the same updates."""
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda count: jnp.where(count == 0, -0.1, -0.08),
+        optax.linear_schedule(-0.1, -0.08, transition_steps=1),
+        optax.polynomial_schedule(-0.1, -0.08, 2, transition_steps=1),
+    ],
+    ids=["where", "linear", "polynomial"],
+)
+def test_momentum_kept_otherwise_is_no_mistake(schedule: optax.Schedule) -> None:
+    """A learning rate before the momentum makes other buffers, and the same updates.
+
+    Optax's own schedules divide an int32, which in JAX gives a float32 in a float64 run as well.
+    """
     optimizer = optax.chain(
         optax.add_decayed_weights(0.01),
-        optax.scale_by_schedule(lambda count: jnp.where(count == 0, -0.1, -0.08)),
+        optax.scale_by_schedule(schedule),
         optax.trace(0.9),
     )
     report = check_line(optimizer=optimizer)

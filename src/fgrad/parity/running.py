@@ -180,6 +180,19 @@ def _forward(
     return Forward(leaves, inner, named, value, of_recorded, gradients, after)
 
 
+def begin(
+    optimizer: optax.GradientTransformation, structure: Tree, params: Sequence[Any]
+) -> optax.OptState:
+    """Return an optimizer's state before the first step."""
+    opt_state = optimizer.init(structure.bare(list(params)))
+    if not jax.config.values["jax_enable_x64"]:
+        return opt_state
+    # JAX divides int32 in float32 even where float64 is on, and schedules divide their counts.
+    return jax.tree.map(
+        lambda leaf: leaf.astype(np.int64) if jnp.result_type(leaf) == np.int32 else leaf, opt_state
+    )
+
+
 def advance(
     optimizer: optax.GradientTransformation,
     structure: Tree,

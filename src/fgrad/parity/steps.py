@@ -13,7 +13,15 @@ from fgrad.parity.compare import Slot, compare
 from fgrad.parity.names import Names
 from fgrad.parity.recording import NumPy, Step
 from fgrad.parity.results import Comparison
-from fgrad.parity.running import Check, Forward, advance, buffers_of, run_forward, weights_of
+from fgrad.parity.running import (
+    Check,
+    Forward,
+    advance,
+    begin,
+    buffers_of,
+    run_forward,
+    weights_of,
+)
 from fgrad.types import Array, ArrayLike
 
 _GROWTH = 8.0
@@ -40,7 +48,7 @@ def compare_run(checked: Check, dtype: str) -> Iterator[list[Comparison]]:
         with jax.enable_x64(dtype == "float64"):
             forward = run_forward(checked, step, params, state)
             if i == 0:
-                opt_state = checked.optimizer.init(checked.program.params.bare(params))
+                opt_state = begin(checked.optimizer, checked.program.params, params)
             gradients = forward.gradients if free else checked.weights.to_port(step.gradients)
             after, opt_state = advance(
                 checked.optimizer, checked.program.params, params, gradients, opt_state

@@ -10,7 +10,7 @@ from fgrad.parity.causes.evidence import Evidence, distance
 from fgrad.parity.causes.optimizers import Options, options_of, run
 from fgrad.parity.recording import NumPy
 from fgrad.parity.results import Cause
-from fgrad.parity.running import advance, weights_of
+from fgrad.parity.running import advance, begin, weights_of
 
 _MOMENTA = (0.0, 0.5, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999, 0.995)
 _EPSILONS = (0.0, 1e-16, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
@@ -121,7 +121,7 @@ def _port_updates(evidence: Evidence) -> list[dict[str, NumPy]]:
     structure = checked.program.params
     with jax.enable_x64(evidence.dtype == "float64"):
         params = weights_of(checked, evidence.steps[0].before)
-        state = checked.optimizer.init(structure.bare(params))
+        state = begin(checked.optimizer, structure, params)
         for step in evidence.steps:
             after, state = advance(
                 checked.optimizer,
