@@ -105,7 +105,8 @@ def judge(
             f"{training[-1]:.3g} in training and from {before[1]:.3g} to {last:.3g} in "
             "validation: train longer",
         )
-    low = "" if best == epochs - 1 else f" (lowest {lowest:.3g}, in epoch {best + 1})"
+    same = f"{lowest:.3g}" == f"{last:.3g}"
+    low = "" if same else f" (lowest {lowest:.3g}, in epoch {best + 1})"
     return Verdict(
         "good fit",
         f"the validation loss ended at {last:.3g}{low}, the training loss at {training[-1]:.3g}",

@@ -142,7 +142,7 @@ def examples(
         >>> images = np.zeros((2, 1, 4, 4), np.uint8)
         >>> figure = examples(images, np.array([0, 0]), np.array([[0.9, 0.1], [0.2, 0.8]]), "ab")
         >>> [axes.get_title() for axes in figure.axes if axes.get_title()]
-        ['a 90%', 'b 80%\ntrue: a 20%']
+        ['a: 90%', 'b: 80%\ntrue a: 20%']
     """
     labels = np.asarray(labels)
     predicted = probabilities.argmax(1)
@@ -167,10 +167,10 @@ def examples(
         ):
             probability = probabilities[index]
             name = classes[predicted[index]]
-            text = f"{_short(name)} {sure[index]:.0%}"
+            text = f"{_short(name)}: {sure[index]:.0%}"
             if predicted[index] != labels[index]:
                 true = labels[index]
-                text += f"\ntrue: {_short(classes[true])} {probability[true]:.0%}"
+                text += f"\ntrue {_short(classes[true])}: {probability[true]:.0%}"
             axes.imshow(
                 images[index].transpose(1, 2, 0).squeeze(),
                 cmap="gray",
