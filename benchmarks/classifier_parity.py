@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from measure import machine, table
-from pytorch_classifier import accuracy, train
+from pytorch_classifier import Net, accuracy, train
 
 from fgrad import classifier, cli, data, fit, init_state, make_step, optim
 from fgrad import functional as F
@@ -85,15 +85,14 @@ class Comparison:
 
     def theirs(
         self, seed: int, setting: Setting, steps: int = STEPS, threads: int | None = None
-    ) -> tuple[list[float], float]:
-        """Return PyTorch's losses of the first steps, and the accuracy after all of them."""
+    ) -> tuple[list[float], Net]:
+        """Return PyTorch's losses of the first steps, and its network after all of them."""
         before = torch.get_num_threads()
         torch.set_num_threads(threads or before)
         options = setting._asdict() | {"momentum": MOMENTUM, "seed": seed}
         *rest, (net, last) = itertools.islice(train(*self.tensors[0], **options), steps)
-        right = accuracy(net, *self.tensors[1])
         torch.set_num_threads(before)
-        return [*(loss for _, loss in rest), last][:STEPS], right
+        return [*(loss for _, loss in rest), last][:STEPS], net
 
     def accuracy(self, params: Params) -> float:
         """Return the share of the test images that are classified right."""
@@ -154,8 +153,9 @@ def compare_accuracies(comparison: Comparison, seeds: int, epochs: int) -> tuple
     steps = epochs * -(-len(comparison.train.labels) // FAST.batch_size)
     found = []
     for seed in range(seeds):
-        _, right = comparison.theirs(seed, FAST, steps)
+        _, net = comparison.theirs(seed, FAST, steps)
         _, params = comparison.ours(seed, FAST, steps)
+        right = accuracy(net, *comparison.tensors[1])
         found.append([right, comparison.accuracy(params)])
         print(f"seed {seed}, {found[-1][0]:.2%}, {found[-1][1]:.2%}", file=sys.stderr, flush=True)
     means, spreads = np.mean(found, 0), np.std(found, 0, ddof=1)
