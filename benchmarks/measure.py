@@ -2,11 +2,13 @@
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+
+WORTH_TIMING = 1.3  # what is slower than the best by more is left out after the first look
 
 
 def in_turns(*programs: Callable[[], object], repetitions: int) -> list[list[float]]:
@@ -34,6 +36,29 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, f
     pairs = np.array(slow) / np.array(fast)
     low, median, high = np.percentile(pairs, [25, 50, 75])
     return float(median), float(low), float(high)
+
+
+def against_the_best(
+    program: Callable[[], object], others: Mapping[str, Callable[[], object]], rounds: int
+) -> tuple[str, list[float], list[float]]:
+    """Time a program in turns with others.
+
+    Args:
+        program: What to time.
+        others: By name, what it competes with; they run once first, to warm up.
+        rounds: How often each is timed that is not far from the best of the others.
+
+    Returns:
+        The name and the times of the fastest of the others, and the program's times.
+    """
+    for other in others.values():
+        other()
+    looks = dict(zip(others, in_turns(*others.values(), repetitions=2), strict=True))
+    limit = WORTH_TIMING * min(min(seconds) for seconds in looks.values())
+    worth = [name for name in others if min(looks[name]) <= limit]
+    own, *theirs = in_turns(program, *(others[name] for name in worth), repetitions=rounds)
+    fastest = int(np.argmin([np.median(seconds) for seconds in theirs]))
+    return worth[fastest], theirs[fastest], own
 
 
 def duration(seconds: float) -> str:

@@ -1,17 +1,36 @@
-"""PyTorch's side of the networks' benchmark: every way to run an epoch that is worth trying."""
+"""PyTorch's side of the networks' benchmark: every way to run an epoch that is worth trying.
+
+Imports no JAX.
+"""
 
 import contextlib
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from networks import LEARNING_RATE, MOMENTUM, Epoch, Network
 from torch import nn
 from torch.nn import functional as T
 
-Epoch = Callable[[], float]
-"""Trains on every batch once, waits for the end and returns the last loss."""
 
-LEARNING_RATE, MOMENTUM = 0.01, 0.9
+def module(network: Network) -> nn.Sequential:
+    """Return a network as a module, new weights drawn."""
+    layers = nn.Sequential()
+    shapes = network.shapes()
+    for number, layer in enumerate(network.convolutions, 1):
+        out, channels, *_ = shapes[f"conv{number}"]
+        convolution = nn.Conv2d(channels, out, layer.kernel, padding=layer.padding)
+        layers.add_module(f"conv{number}", convolution)
+        layers.add_module(f"relu{number}", nn.ReLU())
+        if layer.pool > 1:
+            layers.add_module(f"pool{number}", nn.MaxPool2d(layer.pool))
+    layers.add_module("flatten", nn.Flatten())
+    for number in range(1, len(network.features) + 1):
+        if number > 1:
+            layers.add_module(f"fc_relu{number}", nn.ReLU())
+        out, features = shapes[f"fc{number}"]
+        layers.add_module(f"fc{number}", nn.Linear(features, out))
+    return layers
 
 
 class Variant:

@@ -1,5 +1,6 @@
 """The training core: one pure step, and runs of it as one compiled program."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fgrad
+from fgrad import functional as F
 from fgrad.models import linear, quadratic
 from fgrad.types import Array, Batch, Params
 
@@ -110,6 +112,25 @@ def test_no_memory_for_a_history_not_asked_for() -> None:
 
     assert memory(100_000, ()) == memory(10, ())
     assert memory(100_000, ("loss",)) - memory(10, ("loss",)) >= 99_990 * 3 * 4
+
+
+def test_weights_are_updated_where_they_lie() -> None:
+    params = {
+        "inner": {"weight": jnp.ones((32, 48)), "bias": jnp.zeros(32)},
+        "outer": {"weight": jnp.ones((3, 32)), "bias": jnp.zeros(3)},
+    }
+
+    def loss_fn(params: Params, x: Array) -> Array:
+        hidden = F.relu(F.linear(x, **params["inner"]))
+        return F.cross_entropy(F.linear(hidden, **params["outer"]), jnp.zeros(8, jnp.int32))
+
+    optimizer = optax.sgd(0.01, momentum=0.9)
+    step = fgrad.make_step(loss_fn, optimizer)
+    state = fgrad.init_state(params, optimizer)
+    program = jax.jit(lambda state, x: fgrad.fit(step, state, x, epochs=2), donate_argnums=0)
+    text = program.lower(state, jnp.ones((5, 8, 48))).compile().as_text()
+    assert "f32[3,32]" in text
+    assert not re.search(r"f32\[(32,48|3,32)\]\S* copy\(", text)
 
 
 @pytest.mark.parametrize("epochs", [1, 10, 1000])

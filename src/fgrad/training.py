@@ -142,6 +142,7 @@ def make_step(
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         (loss, aux), grads = jax.value_and_grad(checked_loss, has_aux=True)(state.params, batch)
+        grads = lax.platform_dependent(grads, cpu=_all_before_any, default=lambda grads: grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         reported = {"loss": loss, "grads": grads, "params": state.params}
@@ -151,6 +152,20 @@ def make_step(
         )
 
     return step
+
+
+def _all_before_any(grads: Params) -> Params:
+    """Return the gradients, each of them as if it depended on all.
+
+    XLA updates a parameter where it lies if nothing reads the old value later, which it can tell
+    only by what depends on what; else it copies the parameter every step. Hence a choice that
+    depends on all gradients, and that no number can turn the other way. What is meant to say this,
+    `lax.optimization_barrier`, a CPU's compiler drops before it looks for what to copy.
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(grads) if leaf.size]
+    firsts = [leaf[(0,) * leaf.ndim] for leaf in leaves]
+    never = functools.reduce(operator.or_, [(first > 0) & (first < 0) for first in firsts], False)
+    return jax.tree.map(lambda leaf: jnp.where(never, jnp.zeros_like(leaf), leaf), grads)
 
 
 def fit(
