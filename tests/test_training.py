@@ -1,6 +1,9 @@
 """The training core: one pure step, and runs of it as one compiled program."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +134,27 @@ def test_weights_are_updated_where_they_lie() -> None:
     text = program.lower(state, jnp.ones((5, 8, 48))).compile().as_text()
     assert "f32[3,32]" in text
     assert not re.search(r"f32\[(32,48|3,32)\]\S* copy\(", text)
+
+
+def test_explicitly_sharded_weights_train() -> None:
+    """On two devices that share a weight, in a process of its own."""
+    code = """if True:
+        import fgrad, jax, numpy as np, optax
+        from jax.sharding import AxisType, PartitionSpec
+        mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Explicit,))
+        weight = np.arange(12, dtype=np.float32).reshape(4, 3)
+        optimizer = optax.sgd(0.1, momentum=0.9)
+        step = fgrad.make_step(lambda weight, x: ((x @ weight.T) ** 2).mean(), optimizer)
+        x = np.ones((8, 3), np.float32)
+        with jax.set_mesh(mesh):
+            split = jax.device_put(weight, jax.NamedSharding(mesh, PartitionSpec("rows")))
+            state, _ = jax.jit(step)(fgrad.init_state(split, optimizer), x)
+            assert state.params.sharding.spec[0] == "rows", state.params.sharding
+        expected = weight - 0.1 * np.repeat(weight.sum(1, keepdims=True) / 2, 3, 1)
+        np.testing.assert_allclose(np.asarray(state.params), expected, rtol=1e-6)
+    """
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
 
 
 @pytest.mark.parametrize("epochs", [1, 10, 1000])

@@ -163,6 +163,8 @@ def _all_before_any(grads: Params) -> Params:
     `lax.optimization_barrier`, a CPU's compiler drops before it looks for what to copy.
     """
     leaves = [leaf for leaf in jax.tree.leaves(grads) if leaf.size]
+    if any(axis is not None for leaf in leaves for axis in jax.typeof(leaf).sharding.spec):
+        return grads  # by explicit sharding, its first number lies on one device only
     firsts = [leaf[(0,) * leaf.ndim] for leaf in leaves]
     never = functools.reduce(operator.or_, [(first > 0) & (first < 0) for first in firsts], False)
     return jax.tree.map(lambda leaf: jnp.where(never, jnp.zeros_like(leaf), leaf), grads)
