@@ -25,6 +25,8 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from fgrad.types import Array
 
 _IN_PARTS: Final = 32  # images from which a batch is worth taking apart
+_TILE: Final = 64  # rows, and columns, of what one core makes of a product
+_LONG: Final = 2**22  # multiply-adds of a product that two cores are worth sharing
 _IN_ONE_LOOP: Final = 9  # overlapping pieces up to which one loop adds them as fast as two
 
 
@@ -97,7 +99,10 @@ def in_blocks(
         patches = math.prod(axis.patches for axis in axes)
         length = in_channels * math.prod(axis.steps * axis.step for axis in axes)
         filters = out_channels * math.prod(axis.block for axis in axes)
-        return patches * length * (filters + copying)
+        # Of the products one, the weight's gradient, has filters by length numbers. If these are
+        # one tile, one core does them all, and the other waits: worth a third more, if it is long.
+        alone = max(filters, length) <= _TILE and batch * patches * length * filters > _LONG
+        return patches * length * (filters + (filters // 3 if alone else 0) + copying)
 
     vertical, horizontal = (
         [
