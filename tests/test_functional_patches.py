@@ -218,6 +218,7 @@ def divisors(number: int) -> list[int]:
     ("window", "stride", "kernel"),
     [
         (None, (1, 1), (3, 2)),
+        (None, (1, 1), (4, 5)),
         ((2, 2), (2, 3), (4, 1)),
         ((3, 1), (1, 2), (2, 3)),
     ],

@@ -25,6 +25,9 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from fgrad.types import Array
 
 _IN_PARTS: Final = 32  # images from which a batch is worth taking apart
+_TILE: Final = 64  # rows, and columns, of what one core makes of a product
+_LONG: Final = 2**22  # multiply-adds of a product that two cores are worth sharing
+_IN_ONE_LOOP: Final = 9  # overlapping pieces up to which one loop adds them as fast as two
 
 
 class Axis(NamedTuple):
@@ -96,7 +99,10 @@ def in_blocks(
         patches = math.prod(axis.patches for axis in axes)
         length = in_channels * math.prod(axis.steps * axis.step for axis in axes)
         filters = out_channels * math.prod(axis.block for axis in axes)
-        return patches * length * (filters + copying)
+        # Of the products one, the weight's gradient, has filters by length numbers. If these are
+        # one tile, one core does them all, and the other waits: worth a third more, if it is long.
+        alone = max(filters, length) <= _TILE and batch * patches * length * filters > _LONG
+        return patches * length * (filters + (filters // 3 if alone else 0) + copying)
 
     vertical, horizontal = (
         [
@@ -122,7 +128,7 @@ def in_parts(function: Callable[[Array], Array], images: Array) -> Array:
     """
     if len(images) < _IN_PARTS:
         return function(images)
-    count = min(16, max(2, len(images) // 64))  # each is a copy of the program
+    count = min(8, max(2, len(images) // 64))  # each is a copy of the program
     sizes = [(len(images) + part) // count for part in range(count)]
     return jnp.concatenate([function(part) for part in lax.split(images, sizes)])
 
@@ -217,14 +223,29 @@ def _im2col(steps: Array, rows: Axis, columns: Axis) -> Array:
 def _im2col_jvp(
     rows: Axis, columns: Axis, primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[Array, Array]:
-    # Transposed, a stack of slices is a sum of a few paddings, which makes one loop.
-    tangent = tangents[0].transpose(0, 2, 4, 1, 3, 5)
-    slices = [
-        tangent[:, :, :, row : row + rows.patches, column : column + columns.patches]
-        for row, column in itertools.product(range(rows.steps), range(columns.steps))
-    ]
-    stacked = jnp.stack(slices).reshape(rows.steps, columns.steps, *slices[0].shape)
-    return _im2col(*primals, rows, columns), stacked.transpose(2, 0, 3, 1, 4, 5, 6, 7)
+    # Transposed, a stack of slices is a sum of paddings, which makes one loop if they are few.
+    (tangent,) = tangents
+    if rows.steps * columns.steps <= _IN_ONE_LOOP:
+        pairs = itertools.product(range(rows.steps), range(columns.steps))
+        moved = tangent.transpose(0, 2, 4, 1, 3, 5)
+        slices = [
+            moved[:, :, :, row : row + rows.patches, column : column + columns.patches]
+            for row, column in pairs
+        ]
+        stacked = jnp.stack(slices).reshape(rows.steps, columns.steps, *slices[0].shape)
+        patches = stacked.transpose(2, 0, 3, 1, 4, 5, 6, 7)
+    else:
+        beside = _laid_out(_stacked(tangent, 3, columns))
+        patches = _stacked(beside, 1, rows).transpose(0, 1, 3, 4, 6, 2, 5, 7)
+    return _im2col(*primals, rows, columns), patches
+
+
+def _stacked(values: Array, axis: int, along: Axis) -> Array:
+    """Return what `_overlapping` does, as a stack of slices."""
+    starts = range(along.steps)
+    return jnp.stack(
+        [lax.slice_in_dim(values, i, i + along.patches, axis=axis) for i in starts], axis
+    )
 
 
 def _overlapping(values: Array, axis: int, length: int, count: int) -> Array:
