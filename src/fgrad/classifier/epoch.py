@@ -170,7 +170,7 @@ def make_advance(
     def advance(
         state: EpochState, data: DeviceData, order: ArrayLike, start: int, stop: int
     ) -> EpochState:
-        def batch(i: ArrayLike, number: Array) -> Batch:
+        def batch(i: int | Array, number: Array) -> Batch:
             images, labels = _batch(data, jnp.asarray(order)[i])
             if augment:
                 images = augment(jax.random.fold_in(state.key, number), images)

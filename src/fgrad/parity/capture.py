@@ -141,14 +141,23 @@ def _names(eqn: JaxprEqn) -> Iterator[str]:
 
 
 def _scan(eqn: JaxprEqn, values: Sequence[Array], again: Callable[..., list[Array]]) -> list[Array]:
-    num_consts, num_carry = eqn.params["num_consts"], eqn.params["num_carry"]
+    # By the shapes, as JAX 0.12 keeps the counts elsewhere: what is scanned over has an axis more.
+    body = eqn.params["jaxpr"]
+    given: list[Any] = [each.aval for each in eqn.invars]
+    returned: list[Any] = [each.aval for each in eqn.outvars]
+    ins, outs = (
+        [outer.ndim - inner.ndim for outer, inner in zip(*avals, strict=True)]
+        for avals in ((given, body.in_avals), (returned, body.out_avals))
+    )
+    num_carry = outs.count(0)
+    num_consts = ins.count(0) - num_carry
     consts, xs = values[:num_consts], values[num_consts + num_carry :]
     carry = list(values[num_consts : num_consts + num_carry])
     rows: dict[int, list[Array]] = {}
     steps = range(eqn.params["length"])
     for i in reversed(steps) if eqn.params["reverse"] else steps:
         items = [lax.index_in_dim(x, i, keepdims=False) for x in xs]
-        outputs = again(eqn.params["jaxpr"], [*consts, *carry, *items])
+        outputs = again(body, [*consts, *carry, *items])
         carry, rows[i] = outputs[:num_carry], outputs[num_carry:]
     columns = zip(*(rows[i] for i in steps), strict=True)
     return [*carry, *(jax.numpy.stack(column) for column in columns)]
