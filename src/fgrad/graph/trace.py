@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -204,7 +204,7 @@ class Trace:
         return carry
 
     def _scan(self, eqn: JaxprEqn, inputs: list[int], scopes: Scopes) -> Sequence[int]:
-        num_consts, num_carry = eqn.params["num_consts"], eqn.params["num_carry"]
+        num_consts, num_carry = scan_counts(eqn)
         consts = inputs[:num_consts]
         carry, xs = inputs[num_consts : num_consts + num_carry], inputs[num_consts + num_carry :]
         steps = range(eqn.params["length"])
@@ -223,6 +223,21 @@ class Trace:
         columns = zip(*(rows[i] for i in steps), strict=True)
         stacked = [self._apply("stack", _stack, column, scopes)[0] for column in columns]
         return [*carry, *stacked]
+
+
+def scan_counts(eqn: JaxprEqn) -> tuple[int, int]:
+    """Return how many of a scan's inputs are the same at every step, and how many are carried.
+
+    By the shapes, as JAX 0.12 no longer tells: what is scanned over, or stacked, has an axis more.
+    """
+    body: ClosedJaxpr = eqn.params["jaxpr"]
+    given: list[Any] = [each.aval for each in eqn.invars]
+    returned: list[Any] = [each.aval for each in eqn.outvars]
+    same, carried = (
+        sum(outer.ndim == inner.ndim for outer, inner in zip(*avals, strict=True))
+        for avals in ((given, body.in_avals), (returned, body.out_avals))
+    )
+    return same - carried, carried
 
 
 def _stack(*arrays: Array) -> list[Array]:

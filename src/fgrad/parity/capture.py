@@ -8,7 +8,7 @@ import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 
-from fgrad.graph.trace import WRAPPERS, as_function
+from fgrad.graph.trace import WRAPPERS, as_function, scan_counts
 from fgrad.types import Array, Params
 
 _RULES = ("custom_jvp_call", "custom_vjp_call")  # a jaxpr, and a derivative in place of its own
@@ -141,16 +141,8 @@ def _names(eqn: JaxprEqn) -> Iterator[str]:
 
 
 def _scan(eqn: JaxprEqn, values: Sequence[Array], again: Callable[..., list[Array]]) -> list[Array]:
-    # By the shapes, as JAX 0.12 keeps the counts elsewhere: what is scanned over has an axis more.
     body = eqn.params["jaxpr"]
-    given: list[Any] = [each.aval for each in eqn.invars]
-    returned: list[Any] = [each.aval for each in eqn.outvars]
-    ins, outs = (
-        [outer.ndim - inner.ndim for outer, inner in zip(*avals, strict=True)]
-        for avals in ((given, body.in_avals), (returned, body.out_avals))
-    )
-    num_carry = outs.count(0)
-    num_consts = ins.count(0) - num_carry
+    num_consts, num_carry = scan_counts(eqn)
     consts, xs = values[:num_consts], values[num_consts + num_carry :]
     carry = list(values[num_consts : num_consts + num_carry])
     rows: dict[int, list[Array]] = {}
