@@ -42,7 +42,12 @@ def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -
             f"weight: expected shape (out_features, {input.shape[-1]}) or ({input.shape[-1]},), "
             f"got {weight.shape}"
         )
-    product = jnp.matmul(input, weight.T)
+    if weight.ndim == 2 and math.prod(input.shape[:-1]) == 1:
+        # For one row, XLA would first move the weight to its transpose, on every call.
+        column = jnp.matmul(weight, input.reshape(-1))
+        product = column.reshape(*input.shape[:-1], len(weight))
+    else:
+        product = jnp.matmul(input, weight.T)
     if bias is None:
         return product
     bias = _checks.floating("bias", bias, dtype=input.dtype)
