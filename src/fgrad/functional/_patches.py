@@ -122,7 +122,7 @@ def in_parts(function: Callable[[Array], Array], images: Array) -> Array:
     """
     if len(images) < _IN_PARTS:
         return function(images)
-    count = min(16, max(2, len(images) // 64))  # each is a copy of the program
+    count = min(8, max(2, len(images) // 64))  # each is a copy of the program
     sizes = [(len(images) + part) // count for part in range(count)]
     return jnp.concatenate([function(part) for part in lax.split(images, sizes)])
 
