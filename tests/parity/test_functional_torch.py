@@ -23,7 +23,9 @@ DTYPES = ["float64", "float32", "bfloat16", "float16"]
 
 LINEAR_SHAPES = [
     (input, weight, bias)
-    for input, outputs in itertools.product([(3,), (5, 3), (0, 3), (2, 4, 3), (5, 0)], [1, 4, 0])
+    for input, outputs in itertools.product(
+        [(3,), (1, 3), (5, 3), (0, 3), (2, 4, 3), (5, 0)], [1, 4, 0]
+    )
     for weight, bias in [
         ((outputs, input[-1]), None),
         ((outputs, input[-1]), (outputs,)),
