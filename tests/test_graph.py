@@ -191,8 +191,8 @@ def refused(_: None, g: Array) -> tuple[Array]:
     ("rule", "message"),
     [
         (refused, "no such luck"),
-        (lambda _, g: (g, g), "Custom VJP bwd rule must produce .* structure"),
-        (lambda _, g: (jnp.ones(3),), "Custom VJP bwd rule must produce .* shapes do not match"),
+        (lambda _, g: (g, g), "Custom VJP bwd rule .*must produce .* structure"),
+        (lambda _, g: (jnp.ones(3),), "Custom VJP bwd rule .*must produce .* shapes do not match"),
     ],
     ids=["raises", "structure", "shape"],
 )
@@ -220,9 +220,8 @@ def called_back(x: Array) -> Array:
         multiplied,
         called_back,
         lambda x: lax.betainc(x, x, jnp.float32(0.5)),
-        lambda x: lax.nextafter(x, ONE),
     ],
-    ids=["while", "window", "callback", "betainc", "nextafter"],
+    ids=["while", "window", "callback", "betainc"],
 )
 def test_what_jax_has_no_way_back_through_leaves_no_adjoint(
     function: Callable[[Array], Array],
