@@ -28,7 +28,7 @@ ALLOWED = 1.05
 
 
 def bare_step(batches: Batch, steps: int) -> Callable[[], object]:
-    """Return a function that makes as many bare training steps as an epoch has."""
+    """Return a function that makes `steps` bare training steps."""
     apply = classifier.net("lenet").apply
     optimizer = optim.sgd(0.01, momentum=0.9)
 
@@ -71,14 +71,14 @@ def compare(batch_size: int, folder: Path, repetitions: int) -> tuple[list[list[
     x = data.standardise(data.to_float(train.images[:whole]), run.mean, run.std)
     batches = jnp.asarray(x).reshape(-1, batch_size, 1, 32, 32)
     labels = jnp.asarray(train.labels[:whole]).reshape(-1, batch_size)
-    bare = bare_step((batches, labels), len(labels))
+    steps = len(labels) - 1  # after an epoch's last one it validates
+    bare = bare_step((batches, labels), steps)
     half_second = 1
 
     def epoch() -> None:
-        """Make the last epoch's steps but the last one, after which it would validate."""
         run.step = 0
-        while run.step < len(labels) - 1:
-            run.advance(min(half_second, len(labels) - 1 - run.step))
+        while run.step < steps:
+            run.advance(min(half_second, steps - run.step))
 
     def everything() -> None:
         run.step = 0
@@ -86,13 +86,13 @@ def compare(batch_size: int, folder: Path, repetitions: int) -> tuple[list[list[
 
     bare()
     bare_times, *_ = in_turns(bare, repetitions=1)
-    half_second = max(1, int(0.5 / bare_times[0] * len(labels)))
+    half_second = max(1, int(0.5 / bare_times[0] * steps))
     bare_times, epoch_times, run_times = in_turns(bare, epoch, everything, repetitions=repetitions)
     rows = []
-    for name, times in (
-        ("bare steps", bare_times),
-        ("an epoch", epoch_times),
-        ("with validation and checkpoints", run_times),
+    for name, times, images in (
+        ("bare steps", bare_times, steps * batch_size),
+        ("an epoch", epoch_times, steps * batch_size),
+        ("with validation and checkpoints", run_times, IMAGES),
     ):
         median, low, high = ratio(times, bare_times)
         middle = float(np.median(times))
@@ -101,7 +101,7 @@ def compare(batch_size: int, folder: Path, repetitions: int) -> tuple[list[list[
                 str(batch_size),
                 name,
                 duration(middle),
-                f"{IMAGES / middle:,.0f}",
+                f"{images / middle:,.0f}",
                 f"{median:.3f}",
                 f"{low:.3f} to {high:.3f}",
             ]
@@ -122,7 +122,7 @@ def main() -> int:
             more, median = compare(batch_size, Path(folder), args.repetitions)
         rows += more
         ratios.append(median)
-    header = ["batch", f"{IMAGES:,} images", "time", "images/s", "ratio to bare", "quartiles"]
+    header = ["batch", "LeNet", "time", "images/s", "ratio to bare", "quartiles"]
     text = f"Measured by `python benchmarks/classifier.py` on {machine()}.\n\n"
     text += f"{table(header, rows)}\n"
     print(text)

@@ -66,7 +66,7 @@ def random_batches(network: Network, size: int, count: int) -> tuple[np.ndarray,
     """Return `count` batches of `size` images and labels."""
     rng = np.random.default_rng(0)
     shape = count, size, network.channels, PIXELS, PIXELS
-    images = rng.normal(size=shape).astype(np.float32)
+    images = rng.standard_normal(shape, np.float32)
     return images, rng.integers(0, CLASSES, (count, size)).astype(np.int32)
 
 

@@ -90,16 +90,11 @@ def settle(parser: cli.ArgumentParser, args: argparse.Namespace) -> dict[str, An
     return values
 
 
-def changed(description: Mapping[str, Any]) -> str:
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Say which versions are others than those that the run was started with."""
-    saved, now = description.get("versions"), cli.versions()
-    before = saved if isinstance(saved, dict) else {}
-    others = [
-        f"{name} {before.get(name)}, now {now[name]}"
-        for name in ("fgrad", "jax", "jaxlib", "numpy", "optax", "device")
-        if before.get(name) != now[name]
-    ]
-    return "; ".join(others)
+    names = ("fgrad", "jax", "jaxlib", "numpy", "optax", "device")
+    others = [name for name in names if before.get(name) != now[name]]
+    return "; ".join(f"{name} {before.get(name)}, now {now[name]}" for name in others)
 
 
 def augmentation(shift: int, flip: bool) -> classifier.Augment | None:
@@ -139,13 +134,16 @@ def train(parser: cli.ArgumentParser, args: argparse.Namespace) -> int:
         key=jax.random.key(seed % 2**32),
         settings=settings,
     )
-    checkpoints = args.out / folder.CHECKPOINTS
+    checkpoints, versions = args.out / folder.CHECKPOINTS, cli.versions()
     if args.resume and checkpoints.exists():
         for line in run.restore(checkpoints):
             print(f"{parser.prog}: warning: {line}; using the one before", file=sys.stderr)
-        if others := changed(folder.described(args.out) or {}):
+        saved = (folder.described(args.out) or {}).get("versions")
+        saved = saved if isinstance(saved, dict) else {}
+        if others := changed(saved, versions):
             line = f"the run had {others}: from here on not bit for bit what it would have been"
             print(f"{parser.prog}: warning: {line}", file=sys.stderr)
+        versions = saved
         print(f"going on after epoch {run.epoch}, step {run.step} of {run.steps}")
     description = {
         "settings": settings,
@@ -156,7 +154,7 @@ def train(parser: cli.ArgumentParser, args: argparse.Namespace) -> int:
         "mean": run.mean.tolist(),
         "std": run.std.tolist(),
         "extent": classifier.light_on_dark(training.images),
-        "versions": cli.versions(),
+        "versions": versions,
     }
     folder.describe(args.out, description)
     folder.write_metrics(args.out, run.records)

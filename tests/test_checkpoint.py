@@ -216,7 +216,7 @@ def test_a_checkpoint_that_was_moved_away_is_found_again(tmp_path: Path) -> None
     assert (found.step, found.tree["w"].tolist()) == (3, [1.0, 2.0])
 
 
-def test_checkpoints_are_written_where_no_folder_can_be_opened(
+def test_a_manifest_is_written_where_no_folder_can_be_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on Windows, which flushes no file that is open for reading alone either."""
@@ -238,3 +238,13 @@ def test_checkpoints_are_written_where_no_folder_can_be_opened(
     monkeypatch.setattr(os, "fsync", flush_written)
     _manifest.write(tmp_path, {"step": 1})
     assert _manifest.read(tmp_path)["step"] == 1
+
+
+def test_a_file_of_the_manifests_name_further_down_is_looked_at_too(tmp_path: Path) -> None:
+    below = tmp_path / "below" / "manifest.json"
+    below.parent.mkdir()
+    below.write_text("data")
+    _manifest.write(tmp_path, {})
+    below.write_text("DATA")
+    with pytest.raises(ValueError, match=r"^below/manifest.json was altered$"):
+        _manifest.read(tmp_path)

@@ -1,6 +1,5 @@
 """The classifier's parts against NumPy, scikit-learn, and each other."""
 
-import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +130,13 @@ def test_augmentation_changes_from_step_to_step_and_comes_again() -> None:
     assert len(set(losses[0].tolist())) > 1
     assert (losses[0] == losses[1]).all()
     assert (losses[0] != losses[2]).any()
+    # The key of a step is the run's, and the step's number.
+    for i, loss in enumerate(losses[0]):
+        image = augment(jax.random.fold_in(jax.random.key(0), i), DATASET.images[:1])
+        x = data.standardise(data.to_float(np.asarray(image)), MEAN, STD)
+        scores = np.asarray(NET.apply(NET.init(Generator(1)), jnp.asarray(x)))[0]
+        expected = np.log(np.exp(scores).sum()) - scores[DATASET.labels[0]]
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def new_run(lr: float = 0.1, *, seed: int = 0, batch_size: int = 5, **settings: Any) -> Run:
@@ -403,8 +409,7 @@ def test_a_folder_is_made_where_there_are_no_locks(
 ) -> None:
     """As on Windows."""
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    program = runpy.run_path(str(folder.__file__))
-    with program["claim"](tmp_path / "run"):
+    with folder.claim(tmp_path / "run"):
         assert (tmp_path / "run").is_dir()
 
 

@@ -153,6 +153,7 @@ FIXED = {
     "alone": Case(2, 2, 3, (5, 6), (3, 2), (1, 2), (1, 0), window=None),
     "in one block": Case(2, 1, 4, (6, 6), (3, 3), window=(2, 2)),
     "in many": Case(1, 2, 2, (9, 8), (2, 1), (1, 1), "same", window=(3, 2)),
+    "in many steps": Case(2, 1, 2, (5, 6), (4, 5), window=None),
 }
 SHAPES = pytest.mark.parametrize("case", FIXED.values(), ids=FIXED)
 
@@ -379,5 +380,9 @@ def test_explicitly_sharded_images_take_the_other_path() -> None:
         plain = F.conv2d(images, weight)
         np.testing.assert_allclose(np.asarray(found), plain, rtol=1e-5, atol=1e-5)
     """
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    }
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)

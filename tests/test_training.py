@@ -136,24 +136,49 @@ def test_weights_are_updated_where_they_lie() -> None:
     assert not re.search(r"f32\[(32,48|3,32)\]\S* copy\(", text)
 
 
-def test_explicitly_sharded_weights_train() -> None:
-    """On two devices that share a weight, in a process of its own."""
+def test_weights_train_on_many_devices() -> None:
+    """On two that share a weight, explicitly and in `jax.shard_map`, in a process of its own."""
     code = """if True:
-        import fgrad, jax, numpy as np, optax
-        from jax.sharding import AxisType, PartitionSpec
-        mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Explicit,))
+        import functools, fgrad, jax, numpy as np, optax
+        from fgrad import functional as F
+        from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
         weight = np.arange(12, dtype=np.float32).reshape(4, 3)
+        params = {"weight": weight, "bias": np.arange(4, dtype=np.float32)}
+        x = np.arange(24, dtype=np.float32).reshape(8, 3)
         optimizer = optax.sgd(0.1, momentum=0.9)
-        step = fgrad.make_step(lambda weight, x: ((x @ weight.T) ** 2).mean(), optimizer)
-        x = np.ones((8, 3), np.float32)
+
+        def loss_fn(params, x, mean=lambda y: y.mean()):
+            return mean(F.linear(x, **params) ** 2)
+
+        step = fgrad.make_step(loss_fn, optimizer)
+        expected = jax.device_get(step(fgrad.init_state(params, optimizer), x)[0])
+
+        def check(state):
+            jax.tree.map(lambda *both: np.testing.assert_allclose(*both, rtol=1e-5),
+                         jax.device_get(state), expected)
+
+        mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Explicit,))
+        place = lambda leaf: jax.device_put(leaf, NamedSharding(mesh, P("rows")))
         with jax.set_mesh(mesh):
-            split = jax.device_put(weight, jax.NamedSharding(mesh, PartitionSpec("rows")))
-            state, _ = jax.jit(step)(fgrad.init_state(split, optimizer), x)
-            assert state.params.sharding.spec[0] == "rows", state.params.sharding
-        expected = weight - 0.1 * np.repeat(weight.sum(1, keepdims=True) / 2, 3, 1)
-        np.testing.assert_allclose(np.asarray(state.params), expected, rtol=1e-6)
+            split = fgrad.init_state(jax.tree.map(place, params), optimizer)
+            state, _ = jax.jit(step)(split, x)
+            assert state.params["weight"].sharding.spec[0] == "rows", state.params
+            check(state)
+
+        mesh = jax.make_mesh((2,), ("rows",), axis_types=(AxisType.Auto,))
+        split = fgrad.init_state(params, optimizer)
+        layout = jax.tree.map(lambda leaf: P("rows") if leaf.ndim else P(), split)
+        mean = lambda y: jax.lax.pmean(y.mean(), "rows")
+        step = fgrad.make_step(functools.partial(loss_fn, mean=mean), optimizer)
+        mapped = jax.shard_map(lambda state, x: step(state, x)[0], mesh=mesh,
+                               in_specs=(layout, P()), out_specs=layout)
+        check(jax.jit(mapped)(split, x))
     """
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    }
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
 
 

@@ -74,9 +74,9 @@ def flush(folder: Path) -> None:
 
 
 def _files(folder: Path) -> list[str]:
-    """Return the names of all files below a folder but the manifest's."""
-    paths = (path for path in folder.rglob("*") if not path.is_dir())
-    return sorted(path.relative_to(folder).as_posix() for path in paths if path.name != _NAME)
+    """Return the names of all files below a folder but the manifest."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    return sorted(name.as_posix() for name in names if name != Path(_NAME))
 
 
 def _fingerprint(path: Path) -> list[Any]:

@@ -142,7 +142,8 @@ def make_step(
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         (loss, aux), grads = jax.value_and_grad(checked_loss, has_aux=True)(state.params, batch)
-        grads = lax.platform_dependent(grads, cpu=_all_before_any, default=lambda grads: grads)
+        if not _on_many_devices(grads):
+            grads = lax.platform_dependent(grads, cpu=_all_before_any, default=lambda grads: grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         reported = {"loss": loss, "grads": grads, "params": state.params}
@@ -154,6 +155,12 @@ def make_step(
     return step
 
 
+def _on_many_devices(values: Params) -> bool:
+    """Return whether axes are known to lie on devices, in `jax.shard_map` or explicitly."""
+    axes = [axis for leaf in jax.tree.leaves(values) for axis in jax.typeof(leaf).sharding.spec]
+    return not jax.sharding.get_abstract_mesh().empty or any(axis is not None for axis in axes)
+
+
 def _all_before_any(grads: Params) -> Params:
     """Return the gradients, each of them as if it depended on all.
 
@@ -163,8 +170,6 @@ def _all_before_any(grads: Params) -> Params:
     `lax.optimization_barrier`, a CPU's compiler drops before it looks for what to copy.
     """
     leaves = [leaf for leaf in jax.tree.leaves(grads) if leaf.size]
-    if any(axis is not None for leaf in leaves for axis in jax.typeof(leaf).sharding.spec):
-        return grads  # by explicit sharding, its first number lies on one device only
     firsts = [leaf[(0,) * leaf.ndim] for leaf in leaves]
     never = functools.reduce(operator.or_, [(first > 0) & (first < 0) for first in firsts], False)
     return jax.tree.map(lambda leaf: jnp.where(never, jnp.zeros_like(leaf), leaf), grads)

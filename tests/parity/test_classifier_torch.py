@@ -64,6 +64,7 @@ def test_200_steps_at_the_lessons_rate_follow_pytorchs_losses(batch_size: int) -
 def test_training_follows_pytorchs_losses_and_the_net_loads_there(tmp_path: Path) -> None:
     """Two epochs of digits: shuffled anew, the last batch of each smaller."""
     train, test = data.digits()
+    assert 1400 < len(train.labels) < 1500  # in each epoch 14 batches of 100, and a smaller one
     statistics = data.channel_statistics(train.images)
     options = {"seed": 3, "batch_size": 100, "lr": 0.02}
     run = PROGRAM["train"](*images_and_labels(train, statistics), **options, momentum=MOMENTUM)

@@ -177,7 +177,7 @@ def make_advance(
             return _numbers(data, images), labels
 
         # A batch is picked while the one before is trained on: XLA runs the two side by side, which
-        # halves the time that picking adds. The last one is not used.
+        # halves the time that picking adds. The one after the last, of no matter what, is not used.
         def body(i: Array, carried: tuple[EpochState, Batch]) -> tuple[EpochState, Batch]:
             state, this = carried
             following = batch(i + 1, state.train.step + 1)
