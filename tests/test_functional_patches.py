@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from fgrad import functional as F
-from fgrad.functional import _patches
+from fgrad.functional import _axes, _patches
 
 Pair = tuple[int, int]
 Arrays = Mapping[str, Any]
@@ -235,7 +235,7 @@ def test_every_block(stride: Pair, kernel: Pair, window: Pair | None) -> None:
     )
     case = Case(2, 2, 3, (height, width), kernel, stride, padding, window=window)
     axes = [
-        _patches.Axis(case.size[i], kernel[i], stride[i], padding[i], outputs[i], pool)
+        _axes.Axis(case.size[i], kernel[i], stride[i], padding[i], outputs[i], pool)
         for i, pool in enumerate(window or (1, 1))
     ]
     heights, widths = (
@@ -253,7 +253,7 @@ def test_every_block(stride: Pair, kernel: Pair, window: Pair | None) -> None:
         for pair in sorted(blocks)
     ]
 
-    def by_blocks(rows: _patches.Axis, columns: _patches.Axis, arrays: Arrays) -> jax.Array:
+    def by_blocks(rows: _axes.Axis, columns: _axes.Axis, arrays: Arrays) -> jax.Array:
         images = _patches.batch_last(arrays["input"])
         slabs = _patches.convolve(images, arrays["weight"], rows, columns)
         outputs = _patches.first_maximum(slabs) + arrays["bias"][None, None, :, None, None, None]

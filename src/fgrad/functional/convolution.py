@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fgrad.functional import _checks, _patches
+from fgrad.functional import _axes, _checks, _patches
 from fgrad.functional._checks import IntPair
 from fgrad.functional.activations import relu
 from fgrad.functional.pooling import max_pool2d
@@ -220,7 +220,7 @@ def _convolution(images: Array, weight: Array, bias: Array | None, sliding: Slid
     """Return the convolution of a batch, arguments known to be right."""
 
     def as_one_product(images: Array, weight: Array, bias: Array | None) -> Array:
-        axes = _axes(images, weight, sliding, (1, 1))
+        axes = _in_blocks(images, weight, sliding, (1, 1))
 
         def convolved(part: Array) -> Array:
             (outputs,) = _patches.convolve(_patches.batch_last(part), weight, *axes)
@@ -256,7 +256,7 @@ def _pooled_convolution(
     """Return the convolution of a batch, rectified and pooled, arguments known to be right."""
 
     def as_one_product(images: Array, weight: Array, bias: Array | None) -> Array:
-        axes = _axes(images, weight, sliding, window)
+        axes = _in_blocks(images, weight, sliding, window)
 
         def pooled(part: Array) -> Array:
             slabs = _patches.convolve(_patches.batch_last(part), weight, *axes)
@@ -286,13 +286,13 @@ def _is_one_product(images: Array, sliding: Sliding) -> bool:
     return wide and plain and len(images) > 0 and not sharded
 
 
-def _axes(
+def _in_blocks(
     images: Array, weight: Array, sliding: Sliding, window: tuple[int, int]
-) -> tuple[_patches.Axis, _patches.Axis]:
+) -> tuple[_axes.Axis, _axes.Axis]:
     """Return the axes of a convolution, as far as pooling windows use it, in the best blocks."""
     sizes = _output_sizes(images, weight, sliding)
     rows, columns = (
-        _patches.Axis(
+        _axes.Axis(
             size=images.shape[axis],
             kernel=weight.shape[axis],
             stride=sliding.strides[axis - 2],
@@ -303,4 +303,4 @@ def _axes(
         for axis in (2, 3)
     )
     out_channels, in_channels, *_ = weight.shape
-    return _patches.in_blocks(len(images), out_channels, in_channels, rows, columns)
+    return _axes.in_blocks(len(images), out_channels, in_channels, rows, columns)

@@ -42,15 +42,14 @@ def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -
             f"weight: expected shape (out_features, {input.shape[-1]}) or ({input.shape[-1]},), "
             f"got {weight.shape}"
         )
+    if weight.ndim == 1 and bias is not None:
+        raise ValueError(
+            f"bias: expected None with a weight of one axis, got shape {jnp.shape(bias)}"
+        )
     # The outputs come first, the batch last: its products, those of the gradients included, are
     # the ones that a CPU does fastest where the weight is large.
     product = jnp.tensordot(weight, input, axes=(-1, -1))
     if weight.ndim == 1:
-        if bias is not None:
-            raise ValueError(
-                "bias: expected None with a weight of one axis, got shape "
-                f"{_checks.floating('bias', bias, dtype=input.dtype).shape}"
-            )
         return product
     if bias is not None:
         bias = _checks.floating("bias", bias, dtype=input.dtype)
