@@ -24,7 +24,7 @@ from typing import Any
 import jax
 import optax
 
-from fgrad import classifier, cli, data, optim
+from fgrad import checkpoint, classifier, cli, data, optim
 from fgrad.classifier import DEFAULTS, NAMES, folder
 from fgrad.classifier.nets import SIZE
 from fgrad.random import Generator
@@ -135,7 +135,7 @@ def train(parser: cli.ArgumentParser, args: argparse.Namespace) -> int:
         settings=settings,
     )
     checkpoints, versions = args.out / folder.CHECKPOINTS, cli.versions()
-    if args.resume and checkpoints.exists():
+    if args.resume and checkpoint.exists(checkpoints):
         for line in run.restore(checkpoints):
             print(f"{parser.prog}: warning: {line}; using the one before", file=sys.stderr)
         saved = (folder.described(args.out) or {}).get("versions")

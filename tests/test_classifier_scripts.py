@@ -171,6 +171,15 @@ def test_killed_at_twenty_moments_a_run_ends_as_if_never_stopped(
         assert_same_end(Path(out), short)
 
 
+def test_killed_within_its_first_checkpoint_a_run_begins_anew(short: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    (out / "checkpoints" / ".00000001.partial").mkdir(parents=True)
+    shutil.copy(short / "run.json", out)
+    result = start(out, "--resume")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert_same_end(out, short)
+
+
 def test_a_damaged_checkpoint_is_said_so_and_the_one_before_used(
     short: Path, tmp_path: Path
 ) -> None:

@@ -165,6 +165,29 @@ def restore(
     raise ValueError(f"folder: expected a checkpoint in {folder}: {found}")
 
 
+def exists(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds a checkpoint that was written to its end, damaged since or not.
+
+    Args:
+        folder: Where the checkpoints are, or would be.
+
+    Returns:
+        Whether there is one. What a killed process left half-written is none.
+
+    Raises:
+        OSError: If `folder` cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     exists(folder)
+        False
+    """
+    folder = Path(folder).resolve()
+    _put_back(folder)
+    return bool(_checkpoints(folder))
+
+
 def _put_back(folder: Path) -> None:
     """Undo the moving away of a checkpoint, if its writer was killed before the new one came."""
     for old in folder.glob(f".*{_OLD}"):
