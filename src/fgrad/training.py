@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jax import lax
 
+from fgrad import _in_place
 from fgrad import strict as strict_rounding
 from fgrad.types import Array, Batch, LossAndMetricsFn, LossFn, Metrics, Params
 
@@ -142,8 +143,7 @@ def make_step(
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         (loss, aux), grads = jax.value_and_grad(checked_loss, has_aux=True)(state.params, batch)
-        if not _on_many_devices(grads):
-            grads = lax.platform_dependent(grads, cpu=_all_before_any, default=lambda grads: grads)
+        grads = _in_place.all_before_any(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         reported = {"loss": loss, "grads": grads, "params": state.params}
@@ -153,26 +153,6 @@ def make_step(
         )
 
     return step
-
-
-def _on_many_devices(values: Params) -> bool:
-    """Return whether axes are known to lie on devices, in `jax.shard_map` or explicitly."""
-    axes = [axis for leaf in jax.tree.leaves(values) for axis in jax.typeof(leaf).sharding.spec]
-    return not jax.sharding.get_abstract_mesh().empty or any(axis is not None for axis in axes)
-
-
-def _all_before_any(grads: Params) -> Params:
-    """Return the gradients, each of them as if it depended on all.
-
-    XLA updates a parameter where it lies if nothing reads the old value later, which it can tell
-    only by what depends on what; else it copies the parameter every step. Hence a choice that
-    depends on all gradients, and that no number can turn the other way. What is meant to say this,
-    `lax.optimization_barrier`, a CPU's compiler drops before it looks for what to copy.
-    """
-    leaves = [leaf for leaf in jax.tree.leaves(grads) if leaf.size]
-    firsts = [leaf[(0,) * leaf.ndim] for leaf in leaves]
-    never = functools.reduce(operator.or_, [(first > 0) & (first < 0) for first in firsts], False)
-    return jax.tree.map(lambda leaf: jnp.where(never, jnp.zeros_like(leaf), leaf), grads)
 
 
 def fit(
