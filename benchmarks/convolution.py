@@ -49,9 +49,10 @@ def check(network: Network, size: int) -> None:
     names, tensors = zip(*module.named_parameters(), strict=True)
     expected = dict(zip(names, torch.autograd.grad(loss, tensors), strict=True))
     arrays = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-    ours, gradients = jax.jit(jax.value_and_grad(functools.partial(fgrad_networks.loss, network)))(
-        interop.from_state_dict(arrays), (images, labels)
-    )
+    with jax.default_matmul_precision("highest"):  # as PyTorch's side, which runs on the CPU here
+        ours, gradients = jax.jit(
+            jax.value_and_grad(functools.partial(fgrad_networks.loss, network))
+        )(interop.from_state_dict(arrays), (images, labels))
     np.testing.assert_allclose(ours, loss.item(), rtol=1e-5)
     for name, tensor in expected.items():
         layer, kind = name.split(".")

@@ -140,10 +140,10 @@ def train(parser: cli.ArgumentParser, args: argparse.Namespace) -> int:
             print(f"{parser.prog}: warning: {line}; using the one before", file=sys.stderr)
         saved = (folder.described(args.out) or {}).get("versions")
         saved = saved if isinstance(saved, dict) else {}
-        if others := changed(saved, versions):
+        if saved and (others := changed(saved, versions)):
             line = f"the run had {others}: from here on not bit for bit what it would have been"
             print(f"{parser.prog}: warning: {line}", file=sys.stderr)
-        versions = saved
+        versions = saved or versions
         print(f"going on after epoch {run.epoch}, step {run.step} of {run.steps}")
     description = {
         "settings": settings,
