@@ -255,7 +255,7 @@ def test_every_block(stride: Pair, kernel: Pair, window: Pair | None) -> None:
 
     def by_blocks(rows: _axes.Axis, columns: _axes.Axis, arrays: Arrays) -> jax.Array:
         images = _patches.batch_last(arrays["input"])
-        slabs = _patches.convolve(images, arrays["weight"], rows, columns)
+        slabs = _patches.convolve(images, arrays["weight"], _axes.Formulation(rows, columns))
         outputs = _patches.first_maximum(slabs) + arrays["bias"][None, None, :, None, None, None]
         return _patches.as_images(outputs if window is None else F.relu(outputs))
 

@@ -1,7 +1,9 @@
-"""How filters, and patches of them, slide along the axes of an image, and how large patches are."""
+"""How filters, and patches of them, slide along the axes of an image, and what it costs."""
 
 import math
 from typing import Final, NamedTuple
+
+from fgrad.functional import _winograd
 
 _LARGE: Final = 32  # images whose patches together are more than the cache holds
 _TILE: Final = 64  # rows, and columns, of what one core makes of a product
@@ -57,10 +59,25 @@ class Axis(NamedTuple):
         return self.padding, end, 0
 
 
-def in_blocks(
+class Formulation(NamedTuple):
+    """By which products a convolution is computed.
+
+    Attributes:
+        rows: The vertical axis.
+        columns: The horizontal axis.
+        winograd: Whether each of the products is of fewer multiplications, which takes 3x3 filters,
+            a stride of 1 and blocks of 2x2.
+    """
+
+    rows: Axis
+    columns: Axis
+    winograd: bool = False
+
+
+def fastest(
     batch: int, out_channels: int, in_channels: int, rows: Axis, columns: Axis
-) -> tuple[Axis, Axis]:
-    """Return the axes with the blocks that cost the least time.
+) -> Formulation:
+    """Return the formulation, and the blocks in it, that cost the least time.
 
     Args:
         batch: How many images there are.
@@ -69,13 +86,18 @@ def in_blocks(
         rows: The vertical axis.
         columns: The horizontal axis.
     """
-    # To write and to read a number of a patch takes as long as so many multiply-adds with it, as
+    # To write and to read a number takes as long as so many multiply-adds of a product, as
     # measured; less, where all patches fit the cache.
     copying = 56 if batch >= _LARGE else 32
 
-    def cost(axes: tuple[Axis, Axis]) -> int:
+    def cost(formulation: Formulation) -> int:
+        axes = formulation[:2]
         patches = math.prod(axis.patches for axis in axes)
-        length = in_channels * math.prod(axis.steps * axis.step for axis in axes)
+        length = math.prod(axis.steps * axis.step for axis in axes)
+        if formulation.winograd:
+            pairs = out_channels * in_channels
+            return length * patches * (pairs + (in_channels + out_channels) * copying)
+        length *= in_channels
         filters = out_channels * math.prod(axis.block for axis in axes)
         # The weight's gradient is a product of only filters by length numbers. Where that is one
         # tile, a single core makes it, which costs about a third more if there is much to add up.
@@ -90,4 +112,15 @@ def in_blocks(
         ]
         for axis in (rows, columns)
     )
-    return min(((down, across) for down in vertical for across in horizontal), key=cost)
+    choices = [Formulation(down, across) for down in vertical for across in horizontal]
+    if batch >= _LARGE and _is_tiled(rows) and _is_tiled(columns):
+        down, across = (axis._replace(block=_winograd.BLOCK) for axis in (rows, columns))
+        choices.append(Formulation(down, across, winograd=True))
+    return min(choices, key=cost)
+
+
+def _is_tiled(axis: Axis) -> bool:
+    """Return whether Winograd's tiles cover the axis."""
+    small, large = sorted((axis.window, _winograd.BLOCK))
+    plain = axis.kernel == _winograd.KERNEL and axis.stride == 1
+    return plain and axis.outputs % _winograd.BLOCK == 0 and large % small == 0

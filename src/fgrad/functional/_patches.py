@@ -19,9 +19,10 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.layout import Layout, with_layout_constraint
 
-from fgrad.functional._axes import Axis
+from fgrad.functional import _winograd
+from fgrad.functional._axes import Axis, Formulation
+from fgrad.functional._products import laid_out, product
 from fgrad.types import Array
 
 _IN_PARTS: Final = 32  # images from which a batch is worth taking apart
@@ -30,7 +31,7 @@ _IN_ONE_LOOP: Final = 9  # overlapping pieces up to which one loop adds them as 
 
 def batch_last(images: Array) -> Array:
     """Return images (N, C, H, W) as (C, H, W, N)."""
-    return _laid_out(images.transpose(1, 2, 3, 0))
+    return laid_out(images.transpose(1, 2, 3, 0))
 
 
 def in_parts(function: Callable[[Array], Array], images: Array) -> Array:
@@ -46,20 +47,20 @@ def in_parts(function: Callable[[Array], Array], images: Array) -> Array:
     return jnp.concatenate([function(part) for part in lax.split(images, sizes)])
 
 
-def convolve(images: Array, weight: Array, rows: Axis, columns: Axis) -> Array:
+def convolve(images: Array, weight: Array, formulation: Formulation) -> Array:
     """Convolve images with the batch last.
 
     Args:
         images: Of shape (C, H, W, N).
         weight: Of shape (O, C, height, width).
-        rows: The vertical axis.
-        columns: The horizontal axis.
+        formulation: By which products.
 
     Returns:
         Slabs, of shape (p q, a, b, O, H', W', N): what all pooling windows, p high and q wide, have
         in their first place, in their second, and so on. Of the windows that one patch yields, a
         are below one another and b are side by side; H' and W' count the patches.
     """
+    rows, columns, winograd = formulation
     channels, *_, batch = images.shape
     zero = jnp.zeros((), images.dtype)
     padded = lax.pad(images, zero, ((0, 0, 0), rows.edges, columns.edges, (0, 0, 0)))
@@ -67,18 +68,21 @@ def convolve(images: Array, weight: Array, rows: Axis, columns: Axis) -> Array:
         size // axis.step for size, axis in zip(padded.shape[1:3], (rows, columns), strict=True)
     )
     steps = padded.reshape(channels, height, rows.step, width, columns.step, batch)
-    patches = _im2col(steps, rows, columns)
-    filters = _filters(weight, rows, columns)
-    product = _product(filters, patches.reshape(filters.shape[1], -1))
+    if winograd:
+        blocks = _winograd.convolve(steps, weight)
+    else:
+        patches = _im2col(steps, rows, columns)
+        filters = _filters(weight, rows, columns)
+        blocks = product(filters, patches.reshape(filters.shape[1], -1))
 
     # Where a window is larger than a block, its other places are in the next patches.
     down, across = (axis.window // axis.within for axis in (rows, columns))
     height, width = rows.patches // down, columns.patches // across
     a, b = (axis.block // axis.within for axis in (rows, columns))
-    outputs = product.reshape(
+    outputs = blocks.reshape(
         rows.within, columns.within, a, b, len(weight), height, down, width, across, batch
     )
-    slabs = _laid_out(outputs).transpose(6, 0, 8, 1, 2, 3, 4, 5, 7, 9)
+    slabs = laid_out(outputs).transpose(6, 0, 8, 1, 2, 3, 4, 5, 7, 9)
     return slabs.reshape(rows.window * columns.window, a, b, len(weight), height, width, batch)
 
 
@@ -109,15 +113,6 @@ def _first_maximum_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[A
     return maximum, move
 
 
-def _laid_out(values: Array, order: tuple[int, ...] | None = None) -> Array:
-    """Return the same array, with its axes in memory as in `order`, by default as they stand.
-
-    XLA would rather relabel a transpose than move anything, and later slices would run strided.
-    """
-    order = tuple(range(values.ndim)) if order is None else order
-    return with_layout_constraint(values, Layout(major_to_minor=order))
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _im2col(steps: Array, rows: Axis, columns: Axis) -> Array:
     """Return the patches, of shape (C, *patch height, *patch width, rows, columns, N).
@@ -129,7 +124,7 @@ def _im2col(steps: Array, rows: Axis, columns: Axis) -> Array:
     """
     windows = _overlapping(steps, 3, columns.steps, columns.patches)
     windows = _overlapping(windows, 1, rows.steps, rows.patches)
-    return _laid_out(windows.transpose(0, 1, 3, 4, 6, 2, 5, 7))
+    return laid_out(windows.transpose(0, 1, 3, 4, 6, 2, 5, 7))
 
 
 @_im2col.defjvp
@@ -148,7 +143,7 @@ def _im2col_jvp(
         stacked = jnp.stack(slices).reshape(rows.steps, columns.steps, *slices[0].shape)
         patches = stacked.transpose(2, 0, 3, 1, 4, 5, 6, 7)
     else:
-        beside = _laid_out(_stacked(tangent, 3, columns))
+        beside = laid_out(_stacked(tangent, 3, columns))
         patches = _stacked(beside, 1, rows).transpose(0, 1, 3, 4, 6, 2, 5, 7)
     return _im2col(*primals, rows, columns), patches
 
@@ -198,19 +193,3 @@ def _filters(weight: Array, rows: Axis, columns: Axis) -> Array:
         horizontal = left, width - columns.kernel - left, 0
         placed.append(lax.pad(weight, zero, ((0, 0, 0), (0, 0, 0), vertical, horizontal)))
     return jnp.stack(placed).reshape(len(placed) * len(weight), -1)
-
-
-@jax.custom_jvp
-def _product(filters: Array, patches: Array) -> Array:
-    return filters @ patches
-
-
-@_product.defjvp
-def _product_jvp(
-    primals: tuple[Array, Array], tangents: tuple[Array, Array]
-) -> tuple[Array, Array]:
-    filters, patches = primals
-    # Of the two, the transposed product is the faster where the filters' transpose is real.
-    transposed = _laid_out(filters.T)
-    by_patches = lax.dot_general(transposed, tangents[1], (((0,), (0,)), ((), ())))
-    return filters @ patches, tangents[0] @ patches + by_patches

@@ -220,10 +220,10 @@ def _convolution(images: Array, weight: Array, bias: Array | None, sliding: Slid
     """Return the convolution of a batch, arguments known to be right."""
 
     def as_one_product(images: Array, weight: Array, bias: Array | None) -> Array:
-        axes = _in_blocks(images, weight, sliding, (1, 1))
+        formulation = _fastest(images, weight, sliding, (1, 1))
 
         def convolved(part: Array) -> Array:
-            (outputs,) = _patches.convolve(_patches.batch_last(part), weight, *axes)
+            (outputs,) = _patches.convolve(_patches.batch_last(part), weight, formulation)
             return _patches.as_images(_shifted(outputs, bias))
 
         return _patches.in_parts(convolved, images)
@@ -256,10 +256,10 @@ def _pooled_convolution(
     """Return the convolution of a batch, rectified and pooled, arguments known to be right."""
 
     def as_one_product(images: Array, weight: Array, bias: Array | None) -> Array:
-        axes = _in_blocks(images, weight, sliding, window)
+        formulation = _fastest(images, weight, sliding, window)
 
         def pooled(part: Array) -> Array:
-            slabs = _patches.convolve(_patches.batch_last(part), weight, *axes)
+            slabs = _patches.convolve(_patches.batch_last(part), weight, formulation)
             return _patches.as_images(relu(_shifted(_patches.first_maximum(slabs), bias)))
 
         return _patches.in_parts(pooled, images)
@@ -286,10 +286,10 @@ def _is_one_product(images: Array, sliding: Sliding) -> bool:
     return wide and plain and len(images) > 0 and not sharded
 
 
-def _in_blocks(
+def _fastest(
     images: Array, weight: Array, sliding: Sliding, window: tuple[int, int]
-) -> tuple[_axes.Axis, _axes.Axis]:
-    """Return the axes of a convolution, as far as pooling windows use it, in the best blocks."""
+) -> _axes.Formulation:
+    """Return the products that compute a convolution fastest, as far as pooling windows use it."""
     sizes = _output_sizes(images, weight, sliding)
     rows, columns = (
         _axes.Axis(
@@ -303,4 +303,4 @@ def _in_blocks(
         for axis in (2, 3)
     )
     out_channels, in_channels, *_ = weight.shape
-    return _axes.in_blocks(len(images), out_channels, in_channels, rows, columns)
+    return _axes.fastest(len(images), out_channels, in_channels, rows, columns)
