@@ -139,7 +139,6 @@ def _names(eqn: JaxprEqn) -> Iterator[str]:
 
 
 def _scan(eqn: JaxprEqn, values: Sequence[Array], again: Callable[..., list[Array]]) -> list[Array]:
-    body = eqn.params["jaxpr"]
     num_consts, num_carry = scan_counts(eqn)
     consts, xs = values[:num_consts], values[num_consts + num_carry :]
     carry = list(values[num_consts : num_consts + num_carry])
@@ -147,7 +146,7 @@ def _scan(eqn: JaxprEqn, values: Sequence[Array], again: Callable[..., list[Arra
     steps = range(eqn.params["length"])
     for i in reversed(steps) if eqn.params["reverse"] else steps:
         items = [lax.index_in_dim(x, i, keepdims=False) for x in xs]
-        outputs = again(body, [*consts, *carry, *items])
+        outputs = again(eqn.params["jaxpr"], [*consts, *carry, *items])
         carry, rows[i] = outputs[:num_carry], outputs[num_carry:]
     columns = zip(*(rows[i] for i in steps), strict=True)
     return [*carry, *(jax.numpy.stack(column) for column in columns)]
