@@ -73,6 +73,11 @@ class Variant:
             torch.backends.mkldnn.enabled = before
 
 
+def device() -> torch.device:
+    """Return where PyTorch runs: on the GPU if it finds one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def names(device: torch.device) -> list[str]:
     """Return the variants to try on a device."""
     if device.type == "cuda":
