@@ -49,9 +49,10 @@ calls as are named: $|a - e|$ below 1, $|a - e| / |e|$ above, where $e$ is PyTor
 Ties, kinks, infinities, NaN and empty batches are among the calls. The half types differ by how
 often they round: fgrad computes in float32 and rounds once, PyTorch after each step.
 
-Three things differ knowingly: `gelu` of infinity is infinity, where PyTorch's float32 and half
-kernels give NaN and its float64 kernel infinity; `relu` of -0.0 is 0.0, where PyTorch keeps the
-sign; and on a CPU, a NaN or an infinity in an image may make NaN of a convolution's outputs
+Three things differ knowingly: `gelu` of infinity is infinity as in PyTorch's own kernels, where
+oneDNN, which PyTorch calls on a CPU for contiguous float32 and half tensors of two numbers or
+more, gives NaN; `relu` of -0.0 is 0.0, where PyTorch keeps the sign; and on a CPU, a NaN or an
+infinity in an image may make NaN of a convolution's outputs
 [next to those that see it](fast_convolution.md).
 Stricter than PyTorch: mixed dtypes, integer inputs to `relu` and pooling, and targets that would be
 broadcast are refused.

@@ -130,22 +130,21 @@ def compare_losses(comparison: Comparison, seeds: int) -> tuple[str, list[str]]:
     """Return a table of the losses' differences, and a line for each that is too large."""
     rows, problems = [], []
     for seed in range(seeds):
-        row = [f"{(double := comparison.in_float64(seed, FAST)):.1e}"]
+        double = comparison.in_float64(seed, FAST)
+        row = {"seed": str(seed), f"float64, {FAST}": f"{double:.1e}"}
         if not double <= FLOAT64:
             problems.append(f"float64, {FAST}, seed {seed}: {double:.1e} is more than {FLOAT64}")
         for setting in (LESSON, LARGER, FAST):
             expected, _ = comparison.theirs(seed, setting)
             alone, _ = comparison.theirs(seed, setting, threads=1)
             difference = largest_difference(comparison.ours(seed, setting)[0], expected)
-            row += [f"{difference:.1e}", f"{largest_difference(alone, expected):.1e}"]
+            row[str(setting)] = f"{difference:.1e}"
+            row[f"{setting}, PyTorch on 1 thread"] = f"{largest_difference(alone, expected):.1e}"
             if setting is not FAST and not difference <= FLOAT32:
                 problems.append(f"{setting}, seed {seed}: {difference:.1e} is more than {FLOAT32}")
-        rows.append([str(seed), *row])
-        print(f"seed {', '.join(rows[-1])}", file=sys.stderr, flush=True)
-    header = ["seed", f"float64, {FAST}"]
-    for setting in (LESSON, LARGER, FAST):
-        header += [str(setting), "PyTorch on 1 thread"]
-    return table(header, rows), problems
+        rows.append(row)
+        print(f"seed {', '.join(row.values())}", file=sys.stderr, flush=True)
+    return table(list(rows[0]), [list(row.values()) for row in rows]), problems
 
 
 def compare_accuracies(comparison: Comparison, seeds: int, epochs: int) -> tuple[str, list[str]]:

@@ -23,7 +23,7 @@ import torch
 from fgrad_networks import batches_of, flops
 from measure import against_the_best, duration, in_turns, machine, ratio, table
 from networks import CIFAR_LENET, CONVNET, LENET, VGG, Network, random_batches
-from pytorch_networks import Variant
+from pytorch_networks import Variant, device
 from torch.nn import functional as T
 
 from fgrad import cli, files, interop, plots
@@ -68,11 +68,6 @@ def product_rate() -> float:
     product = jax.jit(jnp.matmul)
     (times,) = in_turns(lambda: product(matrix, matrix).block_until_ready(), repetitions=9)
     return 2 * 2048**3 / min(times)
-
-
-def device() -> torch.device:
-    """Return PyTorch's device of the kind that JAX uses."""
-    return torch.device("cuda" if jax.default_backend() == "gpu" else "cpu")
 
 
 def training_row(network: Network, size: int, rounds: int, rate: float) -> list[str]:
@@ -138,6 +133,9 @@ def main() -> int:
         "--precision", choices=("float32", "tf32"), default="float32", help="of a GPU's products"
     )
     args = parser.parse()
+    own, other = jax.default_backend(), device().type
+    if (own == "gpu") != (other == "cuda"):
+        raise ValueError(f"device: expected one kind, got JAX on {own}, PyTorch on {other}")
     # The same on both sides: left to themselves, they differ on a GPU.
     precision = {"float32": "highest", "tf32": "tensorfloat32"}[args.precision]
     jax.config.update("jax_default_matmul_precision", precision)

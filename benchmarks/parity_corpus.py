@@ -47,13 +47,16 @@ class Recorder:
         self.mistakes: list[tuple[Any, ...]] = []
         self.correct: list[tuple[Any, ...]] = []
         self.pictured: list[Report] = []
+        self._lists: dict[str, list[Any]] = {
+            "corpus": self.mistakes,
+            "correct": self.correct,
+            "pictured": self.pictured,
+        }
 
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
         """Take what a test kept."""
-        kept = getattr(item, "kept", {})
-        self.mistakes += [kept["corpus"]] if "corpus" in kept else []
-        self.correct += [kept["correct"]] if "correct" in kept else []
-        self.pictured += [kept["pictured"]] if "pictured" in kept else []
+        for name, seen in getattr(item, "kept", {}).items():
+            self._lists[name].append(seen)
 
 
 def main() -> int:

@@ -36,10 +36,8 @@ def training(side: str, network: Network, size: int, count: int) -> Epoch:
 
         return fgrad_networks.training(network, *batches)[0]
     import pytorch_networks
-    import torch
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    variant = pytorch_networks.Variant("plain", device)
+    variant = pytorch_networks.Variant("plain", pytorch_networks.device())
     return pytorch_networks.training(variant, pytorch_networks.module(network), *batches)
 
 

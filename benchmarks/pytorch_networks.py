@@ -4,7 +4,7 @@ Imports no JAX.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -61,11 +61,21 @@ class Variant:
         """Return what computes the module's outputs."""
         return torch.compile(module) if self.name == "torch.compile" else module
 
-    def settings(self) -> contextlib.AbstractContextManager[None]:
-        """Switch PyTorch's backends as the variant needs them."""
-        if self.name == "oneDNN off":
-            return torch.backends.mkldnn.flags(enabled=False)
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def settings(self) -> Iterator[None]:
+        """Switch PyTorch's backends as the variant needs them, for the while."""
+        # Not by mkldnn.flags: it sets oneDNN's TF32 too, which is for Intel's GPUs and warns.
+        before = torch.backends.mkldnn.enabled
+        torch.backends.mkldnn.enabled = before and self.name != "oneDNN off"
+        try:
+            yield
+        finally:
+            torch.backends.mkldnn.enabled = before
+
+
+def device() -> torch.device:
+    """Return where PyTorch runs: on the GPU if it finds one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def names(device: torch.device) -> list[str]:

@@ -18,3 +18,10 @@ def lines(script: str, *args: object) -> list[str]:
     result = run(script, *args)
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout.splitlines()
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], message: str) -> None:
+    """Assert that a script refused what it was given, in one line that says why."""
+    assert (result.returncode, result.stdout) == (2, ""), result
+    assert message in result.stderr, result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr

@@ -208,12 +208,39 @@ def test_bad_arguments(tmp_path: Path, arguments: dict[str, Any], message: str) 
     assert not (tmp_path / "new").exists()
 
 
-def test_a_checkpoint_that_was_moved_away_is_found_again(tmp_path: Path) -> None:
+def test_a_checkpoint_that_was_moved_away_is_found_there_and_put_back_by_save(
+    tmp_path: Path,
+) -> None:
     """A save over it moves it first, and may be killed before the new one is there."""
+    like = {"w": np.zeros(2)}
     path = checkpoint.save(tmp_path, {"w": np.array([1.0, 2.0])}, step=3)
-    path.rename(tmp_path / f".{path.name}.old.partial")
-    found = checkpoint.restore(tmp_path, {"w": np.zeros(2)})
+    moved = path.rename(tmp_path / f".{path.name}.old.partial")
+    assert checkpoint.exists(tmp_path)
+    found = checkpoint.restore(tmp_path, like)
     assert (found.step, found.tree["w"].tolist()) == (3, [1.0, 2.0])
+    assert list(tmp_path.iterdir()) == [moved]
+    checkpoint.save(tmp_path, like, step=4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0000000003", "0000000004"]
+
+
+def test_reading_does_not_disturb_another_process_that_saves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    like = {"w": np.zeros(1)}
+    checkpoint.save(tmp_path, {"w": np.array([1.0])}, step=3)
+    rename, seen = Path.rename, []
+
+    def rename_and_read(path: Path, target: Path) -> Path:
+        renamed = rename(path, target)
+        if renamed.parent == tmp_path:  # not within Orbax's own folder
+            found = checkpoint.restore(tmp_path, like)
+            seen.append((checkpoint.exists(tmp_path), found.tree["w"].tolist()))
+        return renamed
+
+    monkeypatch.setattr(Path, "rename", rename_and_read)
+    checkpoint.save(tmp_path, {"w": np.array([2.0])}, step=3)
+    assert seen == [(True, [1.0]), (True, [2.0])]  # the old one moved away, the new one there
+    assert [path.name for path in tmp_path.iterdir()] == ["0000000003"]
 
 
 def test_a_manifest_is_written_where_no_folder_can_be_opened(

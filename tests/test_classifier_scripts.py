@@ -144,9 +144,7 @@ def test_pictures_and_runs_that_are_not_are_refused(
     (tmp_path / "broken.png").write_bytes((tmp_path / "blank.png").read_bytes()[:40])
     command = [sys.executable, programs.SCRIPTS / PREDICT, "--run", digits, *options]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+    programs.assert_refused(result, message)
 
 
 def test_killed_at_twenty_moments_a_run_ends_as_if_never_stopped(
@@ -254,9 +252,7 @@ def test_bad_usage_is_one_line(
     shutil.copy(short / "run.json", tmp_path / "run")
     command = [sys.executable, programs.SCRIPTS / TRAIN, *options]
     result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+    programs.assert_refused(result, message)
 
 
 def test_pictures_of_ones_own_go_on_from_where_they_were(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import cnn_runs
 import numpy as np
 import pytest
-from programs import lines, run
+from programs import assert_refused, lines, run
 
 RECORD = json.loads((Path(__file__).parent / "references" / "cnn.json").read_text())
 
@@ -84,6 +84,4 @@ BAD = {
 @pytest.mark.parametrize(("options", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_usage(options: list[object], message: str) -> None:
     result = run("train_cnn.py", *options)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert_refused(result, message)

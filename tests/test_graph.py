@@ -330,6 +330,19 @@ def test_a_whole_jit_is_gone_through() -> None:
     ]
 
 
+def test_a_jit_is_called_by_its_functions_name_without_underscores_before_it() -> None:
+    @jax.jit
+    def _(x: Array) -> Array:
+        return jnp.sin(x)
+
+    @jax.jit
+    def _private(x: Array) -> Array:
+        return jnp.cos(x)
+
+    traced = graph(lambda x: _(x) * _private(x), ONE)
+    assert [n.name for n in traced.nodes] == ["x", "_", "private", "mul"]
+
+
 def test_names_come_from_the_signature_and_never_clash() -> None:
     def function(mul: Array, *rest: Array) -> Array:
         return named(named(mul * rest[0], "y") * rest[1], "y")

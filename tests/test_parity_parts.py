@@ -10,10 +10,13 @@ import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 from fgrad.parity.capture import capture
+from fgrad.parity.causes.layer import Layer
+from fgrad.parity.causes.norms import EPSILONS, batch_norm
 from fgrad.parity.causes.optimizers import Options, run
 from fgrad.parity.compare import Slot, Tolerance, compare
 from fgrad.parity.mapping import ParameterMap, make_map
 from fgrad.parity.naming import Leaf
+from fgrad.parity.recording import Call, Step
 
 SLOT = Slot(0, "forward", "fc1", "float32")
 EPS = float(np.finfo(np.float32).eps)
@@ -322,3 +325,22 @@ def test_an_update_rule_against_optax() -> None:
                 after.append(optax.apply_updates(weight, updates))
             found = run(options, gradients, weights)
             np.testing.assert_allclose(found, after, rtol=2e-4, atol=1e-6, err_msg=str(options))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_epsilons_that_are_tried_are_others_than_pytorchs(dtype: type) -> None:
+    """In float32 too, where 1e-5 is another number than Python's."""
+    x = np.random.default_rng(0).uniform(1, 2, (5, 3))
+    mean, variance = x.mean(0), x.var(0)
+    layer = Layer(
+        Call("bn", "bn", (x.astype(dtype),), (x.astype(dtype),), (0.0,)),
+        "BatchNorm1d",
+        {"eps": 1e-5, "training": False},
+        {"running_mean": mean.astype(dtype), "running_var": variance.astype(dtype)},
+        Step(0, (), None, dtype(0), {}, {}, {}, {}, {}, {}, {}),
+    )
+    tried = [each for each in batch_norm(layer) if each.name == "default epsilon"]
+    others = [eps for eps in EPSILONS if eps != 1e-5]
+    for eps, each in zip(others, tried, strict=True):
+        assert each.explanation == f"bn has epsilon {eps:g}, PyTorch's has 1e-05"
+        np.testing.assert_allclose(each.value, (x - mean) / np.sqrt(variance + eps), rtol=1e-5)

@@ -94,11 +94,13 @@ def save(
         raise ValueError(f"settings, info: expected what JSON can hold: {error}") from None
 
     folder = Path(folder).resolve()
-    target = folder / f"{step:010d}"
+    target = folder / _name(step)
     partial = folder / f".{target.name}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _put_back(folder)
+        for saved, path in _checkpoints(folder).items():
+            if path.name.endswith(_OLD):  # the one that moved it was killed before the end
+                path.rename(folder / _name(saved))
         for left in folder.glob(".*.partial"):  # of a process that was killed
             shutil.rmtree(left)
         partial.mkdir()
@@ -116,9 +118,10 @@ def save(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    kept = [path for path in _checkpoints(folder) if int(path.name) <= step][:keep]
-    for path in _checkpoints(folder):
-        if path not in kept:
+    found = _checkpoints(folder)
+    kept = [saved for saved in found if saved <= step][:keep]
+    for saved, path in found.items():
+        if saved not in kept:
             shutil.rmtree(path, ignore_errors=True)
     shutil.rmtree(folder / f".{target.name}{_OLD}", ignore_errors=True)
     return target
@@ -128,6 +131,8 @@ def restore(
     folder: str | os.PathLike[str], like: Params, *, settings: Mapping[str, Any] | None = None
 ) -> Checkpoint:
     """Read the latest checkpoint that is whole.
+
+    Nothing in the folder is changed: another process may be saving there.
 
     Args:
         folder: Where the checkpoints are.
@@ -149,13 +154,12 @@ def restore(
         See `save`.
     """
     folder = Path(folder).resolve()
-    _put_back(folder)
     damaged = []
-    for path in _checkpoints(folder):
+    for step, path in _checkpoints(folder).items():
         try:
             facts = _manifest.read(path)
         except (ValueError, OSError) as error:
-            damaged.append(f"checkpoint {path.name} is damaged: {error}")
+            damaged.append(f"checkpoint {_name(step)} is damaged: {error}")
             continue
         _check_settings(facts["settings"], settings)
         _check_arrays(facts["arrays"], _describe("like", like))
@@ -183,25 +187,27 @@ def exists(folder: str | os.PathLike[str]) -> bool:
         ...     exists(folder)
         False
     """
-    folder = Path(folder).resolve()
-    _put_back(folder)
-    return bool(_checkpoints(folder))
+    return bool(_checkpoints(Path(folder).resolve()))
 
 
-def _put_back(folder: Path) -> None:
-    """Undo the moving away of a checkpoint, if its writer was killed before the new one came."""
-    for old in folder.glob(f".*{_OLD}"):
-        target = folder / old.name[1:].removesuffix(_OLD)
-        if not target.exists():
-            old.rename(target)
+def _name(step: int) -> str:
+    """Return the name of a checkpoint's own folder."""
+    return f"{step:010d}"
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints' folders, the latest first."""
+def _checkpoints(folder: Path) -> dict[int, Path]:
+    """Return where the checkpoints are, the latest step first.
+
+    One that `save` has moved away, the new one not being there yet, counts where it lies now.
+    """
     if not folder.is_dir():
-        return []
-    found = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name), reverse=True)
+        return {}
+    with os.scandir(folder) as entries:  # one look: `save` of another process may be moving them
+        names = {entry.name for entry in entries if entry.is_dir()}
+    moved = {name[1:].removesuffix(_OLD): name for name in names if name.endswith(_OLD)}
+    found = moved | {name: name for name in names}
+    steps = sorted((name for name in found if name.isdecimal()), key=int, reverse=True)
+    return {int(name): folder / found[name] for name in steps}
 
 
 def _describe(argument: str, tree: Params) -> dict[str, list[Any]]:

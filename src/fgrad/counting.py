@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from fgrad.graph.trace import WRAPPERS, Scopes, default_branch, named_scopes
+from fgrad.graph.trace import WRAPPERS, Scopes, called, default_branch, named_scopes
 from fgrad.types import ApplyFn, Params
 
 Pytree: TypeAlias = Any
@@ -157,7 +157,7 @@ def _steps(
             outputs = yield from _steps(branch.jaxpr, origins[1:], inner, unread)
         elif eqn.primitive.name in WRAPPERS and _is_layered(eqn):
             whole = not scopes and len(jaxpr.eqns) == 1  # a jit from end to end is no layer
-            name = () if inner or whole else (_operation(eqn),)
+            name = () if inner or whole else (called(eqn),)
             (body,) = _bodies(eqn)
             outputs = yield from _steps(body, origins, (*inner, *name), unread)
         else:
@@ -169,17 +169,9 @@ def _steps(
                 outputs = [None] * len(eqn.outvars)
                 size = sum(unread.pop(i, 0) for i in read)
                 shape = _shape(eqn.outvars[-1])
-                yield Layer("/".join(inner), (_operation(eqn),), shape, size, multiply_adds)
+                yield Layer("/".join(inner), (called(eqn),), shape, size, multiply_adds)
         env.update(zip(eqn.outvars, outputs, strict=True))
     return [origin(atom) for atom in jaxpr.outvars]
-
-
-def _operation(eqn: JaxprEqn) -> str:
-    """Return what an equation is called: a function by its name, or a primitive by its own."""
-    params = eqn.params
-    if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
-        return params["call_jaxpr"].jaxpr.debug_info.func_name
-    return str(params.get("name", eqn.primitive.name)).lstrip("_")
 
 
 def _shape(atom: Var | Literal) -> tuple[int, ...]:

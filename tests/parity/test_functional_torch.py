@@ -86,9 +86,19 @@ def test_elementwise(
     """Kinks, infinities and NaN, far out and empty."""
     values = numbers(kind)
     if (name, kind) == ("gelu", "extreme") and not options and dtype != "float64":
-        # PyTorch's float32 gelu of infinity is NaN; its float64 one, and fgrad's, is infinity.
-        values = values[values != INF]
+        values = values[values != INF]  # of which oneDNN makes NaN: see the next test
     parity(name, {"input": values}, dtype=dtype, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gelu_of_infinity_is_that_of_pytorchs_own_kernel(
+    parity: Check, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Infinity, as of a single number, a strided tensor or float64, where oneDNN is not asked."""
+    values = numbers("extreme")
+    assert INF in values
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    parity("gelu", {"input": values}, dtype=dtype)
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])

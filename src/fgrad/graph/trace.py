@@ -17,13 +17,21 @@ Scopes: TypeAlias = tuple[str, ...]
 # The primitives that only wrap a jaxpr.
 WRAPPERS = ("jit", "closed_call", "core_call", "checkpoint", "remat2")
 # Those that have a derivative rule of their own in place of the jaxpr's.
-_RULES = ("custom_jvp_call", "custom_vjp_call")
+RULES = ("custom_jvp_call", "custom_vjp_call")
 
 
 def default_branch(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """Return what `jax.lax.platform_dependent` does by default; None for other equations."""
     platforms = eqn.params.get("branches_platforms")
     return None if platforms is None else eqn.params["branches"][platforms.index(None)]
+
+
+def called(eqn: JaxprEqn) -> str:
+    """Return what an equation is called: a function by its name, or a primitive by its own."""
+    if eqn.primitive.name in RULES:
+        return str(eqn.params["call_jaxpr"].jaxpr.debug_info.func_name)
+    name = str(eqn.params.get("name", eqn.primitive.name))
+    return name.lstrip("_") or name  # what is known as `jnp.where` is a jit of `_where`
 
 
 class Operation(NamedTuple):
@@ -152,11 +160,11 @@ class Trace:
             return inputs
         if name in WRAPPERS:
             if not whole:  # a function that is one jit from end to end is not one node
-                scopes = (*scopes, self._fresh(scopes, params.get("name", name).lstrip("_")))
+                scopes = (*scopes, self._fresh(scopes, called(eqn)))
             inner = params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
             return self._run(inner, inputs, scopes)
-        if name in _RULES:
-            name = params["call_jaxpr"].jaxpr.debug_info.func_name
+        if name in RULES:
+            name = called(eqn)
         if name == "platform_index":  # of what differs by platform, the default is shown
             return [self._keep(jnp.zeros((), jnp.int32))]
         if (branch := default_branch(eqn)) is not None:

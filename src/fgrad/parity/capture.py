@@ -8,10 +8,8 @@ import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxprs_in_params
 
-from fgrad.graph.trace import WRAPPERS, as_function, scan_counts
+from fgrad.graph.trace import RULES, WRAPPERS, as_function, scan_counts
 from fgrad.types import Array, Params
-
-_RULES = ("custom_jvp_call", "custom_vjp_call")  # a jaxpr, and a derivative in place of its own
 
 Visit = Callable[[JaxprEqn, Array], Array]
 """Called with each equation and what it computes; its result is what is used from there on."""
@@ -113,13 +111,13 @@ def evaluate(
     for eqn in jaxpr.eqns:
         values = [read(atom) for atom in eqn.invars]
         name = eqn.primitive.name
-        if name in WRAPPERS or (rules and name in _RULES):
+        if name in WRAPPERS or (rules and name in RULES):
             inner = eqn.params["jaxpr" if "jaxpr" in eqn.params else "call_jaxpr"]
             outputs = again(inner, values)
         elif name == "scan" and (everywhere or next(_names(eqn), None)):
             outputs = _scan(eqn, values, again)
         else:
-            inside = None if name == "name" or name in _RULES else next(_names(eqn), None)
+            inside = None if name == "name" or name in RULES else next(_names(eqn), None)
             if inside:
                 raise ValueError(
                     f"apply: expected no checkpoint_name within a {name}, got {inside!r}"
@@ -141,7 +139,6 @@ def _names(eqn: JaxprEqn) -> Iterator[str]:
 
 
 def _scan(eqn: JaxprEqn, values: Sequence[Array], again: Callable[..., list[Array]]) -> list[Array]:
-    body = eqn.params["jaxpr"]
     num_consts, num_carry = scan_counts(eqn)
     consts, xs = values[:num_consts], values[num_consts + num_carry :]
     carry = list(values[num_consts : num_consts + num_carry])
@@ -149,7 +146,7 @@ def _scan(eqn: JaxprEqn, values: Sequence[Array], again: Callable[..., list[Arra
     steps = range(eqn.params["length"])
     for i in reversed(steps) if eqn.params["reverse"] else steps:
         items = [lax.index_in_dim(x, i, keepdims=False) for x in xs]
-        outputs = again(body, [*consts, *carry, *items])
+        outputs = again(eqn.params["jaxpr"], [*consts, *carry, *items])
         carry, rows[i] = outputs[:num_carry], outputs[num_carry:]
     columns = zip(*(rows[i] for i in steps), strict=True)
     return [*carry, *(jax.numpy.stack(column) for column in columns)]

@@ -1,7 +1,7 @@
 """Normalisations with a mistake in them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -75,47 +75,44 @@ def batch_norm(layer: Layer) -> Iterator[Hypothesis]:
     x, place = layer.x, layer.call.place
     axes = (0, *range(2, x.ndim))
     shape = (1, -1, *[1] * (x.ndim - 2))
-    eps = np.asarray(layer.config["eps"], x.dtype)
+    eps = layer.config["eps"]
     weight = layer.entries.get("weight", np.ones(x.shape[1], x.dtype)).reshape(shape)
     bias = layer.entries.get("bias", np.zeros(x.shape[1], x.dtype)).reshape(shape)
 
-    def normalised(mean: NumPy, variance: NumPy) -> NumPy:
-        return (x - mean) / np.sqrt(variance + eps) * weight + bias
+    def normalised(mean: NumPy, variance: NumPy, eps: float = eps) -> NumPy:
+        return (x - mean) / np.sqrt(variance + np.asarray(eps, x.dtype)) * weight + bias
+
+    def running(entries: Mapping[str, NumPy]) -> tuple[NumPy, NumPy]:
+        return entries["running_mean"].reshape(shape), entries["running_var"].reshape(shape)
 
     training = layer.config["training"]
     if training or "running_mean" not in layer.entries:
         yield from _norm(layer, x, axes, (1,))
     else:
-        mean, variance = (layer.entries[f"running_{n}"].reshape(shape) for n in ("mean", "var"))
         for other in EPSILONS:
-            if other != float(eps):
-                value = (x - mean) / np.sqrt(variance + np.asarray(other, x.dtype)) * weight + bias
+            if other != eps:
                 yield Hypothesis(
                     "default epsilon",
-                    f"{place} has epsilon {other:g}, PyTorch's has {float(eps):g}",
-                    f"{place}: pass epsilon={float(eps):g}",
-                    value,
+                    f"{place} has epsilon {other:g}, PyTorch's has {eps:g}",
+                    f"{place}: pass epsilon={eps:g}",
+                    normalised(*running(layer.entries), other),
                 )
     if training and "running_mean" in layer.entries:
-        mean, variance = (layer.entries[f"running_{n}"].reshape(shape) for n in ("mean", "var"))
-        yield Hypothesis(
-            "BatchNorm mode",
-            f"{place} uses its running statistics, as in evaluation; PyTorch was in training",
-            f"{place}: normalise with the batch's own mean and variance, as in train()",
-            normalised(mean, variance),
-        )
         after = {
             name.rpartition(".")[2]: value
             for name, value in layer.step.after.items()
             if name.rpartition(".")[0] == layer.call.module
         }
-        mean, variance = (after[f"running_{n}"].reshape(shape) for n in ("mean", "var"))
-        yield Hypothesis(
-            "BatchNorm mode",
-            f"{place} uses its new running statistics; PyTorch was in training",
-            f"{place}: normalise with the batch's own mean and variance, as in train()",
-            normalised(mean, variance),
-        )
+        for entries, which in (
+            (layer.entries, "running statistics, as in evaluation"),
+            (after, "new running statistics"),
+        ):
+            yield Hypothesis(
+                "BatchNorm mode",
+                f"{place} uses its {which}; PyTorch was in training",
+                f"{place}: normalise with the batch's own mean and variance, as in train()",
+                normalised(*running(entries)),
+            )
     elif not training:
         yield Hypothesis(
             "BatchNorm mode",
