@@ -32,7 +32,10 @@ few = settings(max_examples=10, deadline=None, derandomize=True, database=None)
 
 
 class Case(NamedTuple):
-    """The shapes of one call; a window of None for the convolution alone."""
+    """The shapes of one call; a window of None for the convolution alone.
+
+    `winograd` says to convolve by Winograd's products whether or not that is fastest.
+    """
 
     batch: int
     in_channels: int
@@ -43,6 +46,7 @@ class Case(NamedTuple):
     padding: Pair | str = (0, 0)
     bias: bool = True
     window: Pair | None = (2, 2)
+    winograd: bool = False
 
     @property
     def pads(self) -> tuple[Pair, Pair]:
@@ -63,8 +67,32 @@ class Case(NamedTuple):
             shapes["bias"] = (self.out_channels,)
         return {name: jnp.asarray(draw(shape), dtype) for name, shape in shapes.items()}
 
+    @property
+    def axes(self) -> tuple[_axes.Axis, _axes.Axis]:
+        """How filters slide, as far as the windows see."""
+        vertical, horizontal = (
+            _axes.Axis(size, span, step, before, outputs // pool * pool, pool)
+            for size, span, step, (before, after), pool in zip(
+                self.size, self.kernel, self.stride, self.pads, self.window or (1, 1), strict=True
+            )
+            for outputs in [(size + before + after - span) // step + 1]
+        )
+        return vertical, horizontal
+
+    def formulated(self, formulation: _axes.Formulation, arrays: Arrays) -> jax.Array:
+        """Run one formulation of what is tested."""
+        images = _patches.batch_last(arrays["input"])
+        slabs = _patches.convolve(images, arrays["weight"], formulation)
+        outputs = _patches.first_maximum(slabs)
+        if self.bias:
+            outputs = outputs + arrays["bias"][None, None, :, None, None, None]
+        return _patches.as_images(outputs if self.window is None else F.relu(outputs))
+
     def by_product(self, arrays: Arrays) -> jax.Array:
         """Run what is tested."""
+        if self.winograd:
+            rows, columns = (axis._replace(block=2) for axis in self.axes)
+            return self.formulated(_axes.Formulation(rows, columns, winograd=True), arrays)
         options: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
         if self.window is None:
             return F.conv2d(**arrays, **options)
@@ -154,6 +182,8 @@ FIXED = {
     "in one block": Case(2, 1, 4, (6, 6), (3, 3), window=(2, 2)),
     "in many": Case(1, 2, 2, (9, 8), (2, 1), (1, 1), "same", window=(3, 2)),
     "in many steps": Case(2, 1, 2, (5, 6), (4, 5), window=None),
+    "Winograd's": Case(2, 2, 1, (4, 6), (3, 3), padding="same", window=None, winograd=True),
+    "Winograd's, pooled": Case(2, 1, 2, (7, 4), (3, 3), padding=(0, 1), winograd=True),
 }
 SHAPES = pytest.mark.parametrize("case", FIXED.values(), ids=FIXED)
 
@@ -234,10 +264,7 @@ def test_every_block(stride: Pair, kernel: Pair, window: Pair | None) -> None:
         for count, step, span, pad in zip(outputs, stride, kernel, padding, strict=True)
     )
     case = Case(2, 2, 3, (height, width), kernel, stride, padding, window=window)
-    axes = [
-        _axes.Axis(case.size[i], kernel[i], stride[i], padding[i], outputs[i], pool)
-        for i, pool in enumerate(window or (1, 1))
-    ]
+    assert tuple(axis.outputs for axis in case.axes) == outputs
     heights, widths = (
         [n for n in divisors(count) if max(n, pool) % min(n, pool) == 0]
         for count, pool in zip(outputs, window or (1, 1), strict=True)
@@ -248,24 +275,70 @@ def test_every_block(stride: Pair, kernel: Pair, window: Pair | None) -> None:
         for number, height in enumerate(heights)
         for shift in (0, 1)
     }
+    rows, columns = case.axes
     choices = [
-        [axis._replace(block=block) for axis, block in zip(axes, pair, strict=True)]
-        for pair in sorted(blocks)
+        _axes.Formulation(rows._replace(block=down), columns._replace(block=across))
+        for down, across in sorted(blocks)
     ]
-
-    def by_blocks(rows: _axes.Axis, columns: _axes.Axis, arrays: Arrays) -> jax.Array:
-        images = _patches.batch_last(arrays["input"])
-        slabs = _patches.convolve(images, arrays["weight"], _axes.Formulation(rows, columns))
-        outputs = _patches.first_maximum(slabs) + arrays["bias"][None, None, :, None, None, None]
-        return _patches.as_images(outputs if window is None else F.relu(outputs))
-
-    ways = [case.by_convolution, *(functools.partial(by_blocks, *choice) for choice in choices)]
+    ways = [case.by_convolution, *(functools.partial(case.formulated, way) for way in choices)]
     arrays = case.arrays("float32", draw_integers)
     expected, *found = jax.jit(lambda arrays: [with_gradients(way, arrays) for way in ways])(arrays)
     assert len(found) >= 6
     for actual in found:
         np.testing.assert_array_equal(actual[0], expected[0])
         assert_close(actual[1], expected[1], "float32")
+
+
+@pytest.mark.parametrize("window", [None, (2, 2), (4, 1), (2, 8)], ids=str)
+def test_winograd_with_ties(window: Pair | None) -> None:
+    """Whatever the windows, with integers it is right to the last bit, as halves are exact."""
+    case = Case(3, 4, 5, (10, 18), (3, 3), padding=(0, 0), window=window, winograd=True)
+    actual, expected = both(with_gradients, case, case.arrays("float32", draw_integers))
+    np.testing.assert_array_equal(actual[0], expected[0])
+    assert_close(actual[1], expected[1], "float32")
+
+
+MANY = Case(34, 48, 40, (6, 8), (3, 3), padding=(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("case", "winograd"),
+    [
+        (MANY, True),
+        (MANY._replace(window=None), True),
+        (MANY._replace(window=(4, 1)), True),
+        (MANY._replace(in_channels=3), False),
+        (MANY._replace(batch=4), False),
+        (MANY._replace(kernel=(3, 5)), False),
+        (MANY._replace(stride=(1, 2)), False),
+        (MANY._replace(size=(5, 8), window=None), False),
+        (MANY._replace(window=(3, 1)), False),
+    ],
+    ids=[
+        "pooled",
+        "alone",
+        "tall windows",
+        "few channels",
+        "few images",
+        "kernel",
+        "stride",
+        "odd",
+        "windows of three",
+    ],
+)
+def test_where_winograd_is_fastest(case: Case, winograd: bool) -> None:
+    """Many images and channels, 3x3 filters that stand side by side and an even number of them."""
+    found = _axes.fastest(case.batch, case.out_channels, case.in_channels, *case.axes)
+    assert found.winograd is winograd
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_many_channels(dtype: str) -> None:
+    """As called by name, in parts; the weights as large as those that PyTorch begins with."""
+    with jax.enable_x64(dtype == "float64"):
+        arrays = dict(MANY.arrays(dtype))
+        arrays["weight"] = arrays["weight"] / (9 * MANY.in_channels) ** 0.5
+        assert_close(*both(with_gradients, MANY, arrays), dtype)
 
 
 def test_ties_go_to_the_first_and_relu_is_flat_at_zero() -> None:
