@@ -45,21 +45,23 @@ def convolve(steps: Array, weight: Array) -> Array:
     of_filters, of_products = (
         jnp.asarray(np.kron(along, along), weight.dtype) for along in (_OF_FILTERS, _OF_PRODUCTS)
     )
-    tiles = _tiles(laid_out(_tiles(steps, 3)), 2).reshape(_PRODUCTS, channels, -1)
+    rows = laid_out(_sums(steps, axis=1, new=0))
+    tiles = _sums(rows, axis=3, new=1).reshape(_PRODUCTS, channels, -1)
     filters = product(of_filters, weight.reshape(-1, KERNEL**2).T)
     products = product(filters.reshape(_PRODUCTS, outputs, channels), tiles)
     return product(of_products, products.reshape(_PRODUCTS, -1)).reshape(BLOCK**2 * outputs, -1)
 
 
-def _tiles(steps: Array, axis: int) -> Array:
-    """Return the four sums of every tile's numbers along one axis, as a new first axis.
+def _sums(steps: Array, axis: int, new: int) -> Array:
+    """Return the four sums of every tile's numbers along an axis.
 
     Args:
         steps: The images, with the steps along `axis` and a step's two numbers along the next.
         axis: Which one.
+        new: Where to put the axis of the four.
     """
     even, odd = (lax.index_in_dim(steps, i, axis + 1, keepdims=False) for i in (0, 1))
     count = even.shape[axis] - 1
     first, third = (lax.slice_in_dim(even, i, i + count, axis=axis) for i in (0, 1))
     second, fourth = (lax.slice_in_dim(odd, i, i + count, axis=axis) for i in (0, 1))
-    return jnp.stack([first - third, second + third, third - second, second - fourth])
+    return jnp.stack([first - third, second + third, third - second, second - fourth], new)
