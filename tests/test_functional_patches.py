@@ -341,6 +341,22 @@ def test_many_channels(dtype: str) -> None:
         assert_close(*both(with_gradients, MANY, arrays), dtype)
 
 
+def test_winograd_is_as_exact() -> None:
+    """Against float64, its largest error is of the size of the single product's."""
+    case = Case(2, 48, 40, (12, 12), (3, 3), padding=(1, 1), bias=False, window=None)
+    with jax.enable_x64(True):
+        narrow = case.arrays("float32")
+        exact = case.by_convolution({name: x.astype(jnp.float64) for name, x in narrow.items()})
+    errors = [
+        np.abs(np.asarray(run(narrow), np.float64) - exact).max()
+        for run in (
+            functools.partial(case.formulated, _axes.Formulation(*case.axes)),
+            case._replace(winograd=True).by_product,
+        )
+    ]
+    assert 0 < errors[1] < 2 * errors[0]
+
+
 def test_ties_go_to_the_first_and_relu_is_flat_at_zero() -> None:
     """By hand: windows of one value, of two, and of nothing above 0."""
     image = jnp.array([[3.0, 3, 1, 2], [3, 3, 2, 0], [0, 0, -1, 0], [0, 0, 0, -1]])[None]
@@ -383,6 +399,23 @@ def test_an_image_that_is_not_finite(window: Pair | None, value: float) -> None:
     near = np.zeros((size, size), bool)
     near[4 // scale : 12 // scale, 4 // scale : 12 // scale] = True
     np.testing.assert_array_equal(actual[..., ~near], expected[..., ~near])
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_winograd_with_what_is_not_finite(value: float) -> None:
+    """What sees it is not finite either, and no more than the same tiles and the same filters."""
+    case = Case(1, 2, 2, (18, 18), (3, 3), window=None, winograd=True)
+    arrays = case.arrays("float32", draw_integers)
+    finite = case.by_product(arrays)
+    by_pixel = case.by_product({**arrays, "input": arrays["input"].at[0, 0, 9, 9].set(value)})
+    # It is seen by outputs 7 to 9 of 16, in tiles of two that begin at 6 and end at 9.
+    near = np.zeros(by_pixel.shape, bool)
+    near[..., 6:10, 6:10] = True
+    assert not np.isfinite(by_pixel[..., 7:10, 7:10]).any()
+    np.testing.assert_array_equal(by_pixel[~near], finite[~near])
+    by_filter = case.by_product({**arrays, "weight": arrays["weight"].at[0, 0, 1, 1].set(value)})
+    assert not np.isfinite(by_filter[:, 0]).any()
+    np.testing.assert_array_equal(by_filter[:, 1], finite[:, 1])
 
 
 @pytest.mark.parametrize("window", [None, (2, 2)], ids=["alone", "pooled"])
