@@ -131,6 +131,21 @@ def test_conv2d_relu_max_pool2d_of_any_type(parity: Check, groups: int, dtype: s
     )
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_many_channels(parity: Check, dtype: str) -> None:
+    """What a CPU convolves by fewer multiplications; outputs and gradients are of order one."""
+    values = {
+        "input": normal((32, 48, 4, 4)) / 8,
+        "weight": normal((40, 48, 3, 3)) / (9 * 48) ** 0.5,
+        "bias": normal((40,)),
+    }
+    parity("conv2d", values, dtype=dtype, padding=1)
+    parity("conv2d_relu_max_pool2d", values, dtype=dtype, padding=1, pool_size=2)
+    # Many ties and zeros, and no rounding.
+    whole = {name: ties(array.shape) for name, array in values.items()}
+    parity("conv2d_relu_max_pool2d", whole, dtype=dtype, padding="same", pool_size=(4, 2))
+
+
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compile for a CPU what other platforms run."""
