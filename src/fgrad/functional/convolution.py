@@ -45,7 +45,8 @@ def conv2d(
 
     with $x = 0$ outside the image. (With groups, $c$ runs over the channels of $o$'s group.)
 
-    On a CPU, a NaN or an infinity in `input` may make NaN of the outputs next to those that see it.
+    On a CPU, a NaN or an infinity in `input` or `weight` may make NaN of the outputs that see it
+    and of those next to them.
 
     Args:
         input: $x$, of shape (N, C, H, W) or (C, H, W).
@@ -95,7 +96,8 @@ def conv2d_relu_max_pool2d(
 
     The values and gradients are the same. They are made as one: a patch of the image yields all
     outputs that a pooling window looks at, and these are never laid out as an image. On a CPU, a
-    NaN or an infinity in `input` may make NaN of the outputs next to those that see it.
+    NaN or an infinity in `input` or `weight` may make NaN of the outputs that see it and of those
+    next to them.
 
     Args:
         input: An array of shape (N, C, H, W) or (C, H, W).
