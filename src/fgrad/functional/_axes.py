@@ -65,8 +65,8 @@ class Formulation(NamedTuple):
     Attributes:
         rows: The vertical axis.
         columns: The horizontal axis.
-        winograd: Whether each of the products is of fewer multiplications, which takes 3x3 filters,
-            a stride of 1 and blocks of 2x2.
+        winograd: Whether by Winograd's, of fewer multiplications, which take 3x3 filters, a stride
+            of 1 and blocks of 2x2.
     """
 
     rows: Axis
@@ -95,6 +95,7 @@ def fastest(
         patches = math.prod(axis.patches for axis in axes)
         length = math.prod(axis.steps * axis.step for axis in axes)
         if formulation.winograd:
+            # A product for every number of a tile; what it multiplies and what it makes are copied.
             pairs = out_channels * in_channels
             return length * patches * (pairs + (in_channels + out_channels) * copying)
         length *= in_channels
