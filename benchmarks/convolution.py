@@ -134,7 +134,7 @@ def main() -> int:
     )
     args = parser.parse()
     own, other = jax.default_backend(), device().type
-    if (own == "gpu") != (other == "cuda"):
+    if (own, other) not in (("cpu", "cpu"), ("gpu", "cuda")):
         raise ValueError(f"device: expected one kind, got JAX on {own}, PyTorch on {other}")
     # The same on both sides: left to themselves, they differ on a GPU.
     precision = {"float32": "highest", "tf32": "tensorfloat32"}[args.precision]

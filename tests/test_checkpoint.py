@@ -182,6 +182,16 @@ def test_a_failure_inside_orbax_is_an_os_error(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folders_of_other_names_are_left_alone(tmp_path: Path) -> None:
+    for name in ("7", "2024", "00000000003"):
+        (tmp_path / name).mkdir()
+    assert not checkpoint.exists(tmp_path)
+    for step in (1, 2):
+        checkpoint.save(tmp_path, {"w": np.zeros(1)}, step=step, keep=1)
+    assert checkpoint.restore(tmp_path, {"w": np.zeros(1)}).step == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"7", "2024", "00000000003", "0000000002"}
+
+
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"^cannot write the checkpoint .*: Not a directory$"):
@@ -232,7 +242,7 @@ def test_reading_does_not_disturb_another_process_that_saves(
 
     def rename_and_read(path: Path, target: Path) -> Path:
         renamed = rename(path, target)
-        if renamed.parent == tmp_path:  # not within Orbax's own folder
+        if renamed.parent == tmp_path.resolve():  # not within Orbax's own folder
             found = checkpoint.restore(tmp_path, like)
             seen.append((checkpoint.exists(tmp_path), found.tree["w"].tolist()))
         return renamed

@@ -132,7 +132,8 @@ def restore(
 ) -> Checkpoint:
     """Read the latest checkpoint that is whole.
 
-    Nothing in the folder is changed: another process may be saving there.
+    Nothing in the folder is changed. While another process saves there, what was found may be gone
+    when it is read.
 
     Args:
         folder: Where the checkpoints are.
@@ -195,6 +196,11 @@ def _name(step: int) -> str:
     return f"{step:010d}"
 
 
+def _is_name(name: str) -> bool:
+    """Return whether a folder's name is a checkpoint's."""
+    return name.isdecimal() and name == _name(int(name))
+
+
 def _checkpoints(folder: Path) -> dict[int, Path]:
     """Return where the checkpoints are, the latest step first.
 
@@ -202,12 +208,12 @@ def _checkpoints(folder: Path) -> dict[int, Path]:
     """
     if not folder.is_dir():
         return {}
-    with os.scandir(folder) as entries:  # one look: `save` of another process may be moving them
+    with os.scandir(folder) as entries:  # one look: another process may be moving them
         names = {entry.name for entry in entries if entry.is_dir()}
     moved = {name[1:].removesuffix(_OLD): name for name in names if name.endswith(_OLD)}
     found = moved | {name: name for name in names}
-    steps = sorted((name for name in found if name.isdecimal()), key=int, reverse=True)
-    return {int(name): folder / found[name] for name in steps}
+    steps = sorted((int(name) for name in found if _is_name(name)), reverse=True)
+    return {step: folder / found[_name(step)] for step in steps}
 
 
 def _describe(argument: str, tree: Params) -> dict[str, list[Any]]:

@@ -68,8 +68,10 @@ def convolve(images: Array, weight: Array, formulation: Formulation) -> Array:
         size // axis.step for size, axis in zip(padded.shape[1:3], (rows, columns), strict=True)
     )
     steps = padded.reshape(channels, height, rows.step, width, columns.step, batch)
+    a, b = (axis.block // axis.within for axis in (rows, columns))
     if winograd:
-        blocks = _winograd.convolve(steps, weight)
+        places = _winograd.convolve(steps, weight).reshape(a, rows.within, b, columns.within, -1)
+        blocks = places.transpose(1, 3, 0, 2, 4)
     else:
         patches = _im2col(steps, rows, columns)
         filters = _filters(weight, rows, columns)
@@ -78,7 +80,6 @@ def convolve(images: Array, weight: Array, formulation: Formulation) -> Array:
     # Where a window is larger than a block, its other places are in the next patches.
     down, across = (axis.window // axis.within for axis in (rows, columns))
     height, width = rows.patches // down, columns.patches // across
-    a, b = (axis.block // axis.within for axis in (rows, columns))
     outputs = blocks.reshape(
         rows.within, columns.within, a, b, len(weight), height, down, width, across, batch
     )

@@ -39,7 +39,7 @@ def convolve(steps: Array, weight: Array) -> Array:
         weight: Of shape (O, C, 3, 3).
 
     Returns:
-        Of shape (4 O, (n - 1) (m - 1) N): the outputs at the four places of a block, row by row.
+        Of shape (4, O (n - 1) (m - 1) N): the outputs at the four places of a block, row by row.
     """
     outputs, channels = weight.shape[:2]
     of_filters, of_products = (
@@ -49,7 +49,7 @@ def convolve(steps: Array, weight: Array) -> Array:
     tiles = _sums(rows, axis=3, new=1).reshape(_PRODUCTS, channels, -1)
     filters = product(of_filters, weight.reshape(-1, KERNEL**2).T)
     products = product(filters.reshape(_PRODUCTS, outputs, channels), tiles)
-    return product(of_products, products.reshape(_PRODUCTS, -1)).reshape(BLOCK**2 * outputs, -1)
+    return product(of_products, products.reshape(_PRODUCTS, -1))
 
 
 def _sums(steps: Array, axis: int, new: int) -> Array:

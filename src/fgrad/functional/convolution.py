@@ -94,10 +94,11 @@ def conv2d_relu_max_pool2d(
 ) -> Array:
     r"""Return `max_pool2d(relu(conv2d(input, weight, bias, ...)), pool_size)`, faster on a CPU.
 
-    The values and gradients are the same. They are made as one: a patch of the image yields all
-    outputs that a pooling window looks at, and these are never laid out as an image. On a CPU, a
+    The values and gradients are the same, made as one: a patch of the image yields all outputs
+    that a pooling window looks at, and these are never laid out as an image. On a CPU, two notes: a
     NaN or an infinity in `input` or `weight` may make NaN of the outputs that see it and of those
-    next to them.
+    next to them; and where 3x3 filters see many channels, outputs that would be equal may differ by
+    their rounding, so that another of them gets a window's gradient.
 
     Args:
         input: An array of shape (N, C, H, W) or (C, H, W).
