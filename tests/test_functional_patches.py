@@ -1,4 +1,4 @@
-"""Convolution as one product of matrices against JAX's own, alone and with relu and pooling."""
+"""Convolution as products of matrices against JAX's own, alone and with relu and pooling."""
 
 import functools
 import os
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from fgrad import functional as F
-from fgrad.functional import _axes, _patches
+from fgrad.functional import _axes, _formulation, _patches
 
 Pair = tuple[int, int]
 Arrays = Mapping[str, Any]
@@ -79,7 +79,7 @@ class Case(NamedTuple):
         )
         return vertical, horizontal
 
-    def formulated(self, formulation: _axes.Formulation, arrays: Arrays) -> jax.Array:
+    def formulated(self, formulation: _formulation.Formulation, arrays: Arrays) -> jax.Array:
         """Run one formulation of what is tested."""
         images = _patches.batch_last(arrays["input"])
         slabs = _patches.convolve(images, arrays["weight"], formulation)
@@ -92,7 +92,7 @@ class Case(NamedTuple):
         """Run what is tested."""
         if self.winograd:
             rows, columns = (axis._replace(block=2) for axis in self.axes)
-            return self.formulated(_axes.Formulation(rows, columns, winograd=True), arrays)
+            return self.formulated(_formulation.Formulation(rows, columns, winograd=True), arrays)
         options: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
         if self.window is None:
             return F.conv2d(**arrays, **options)
@@ -277,7 +277,7 @@ def test_every_block(stride: Pair, kernel: Pair, window: Pair | None) -> None:
     }
     rows, columns = case.axes
     choices = [
-        _axes.Formulation(rows._replace(block=down), columns._replace(block=across))
+        _formulation.Formulation(rows._replace(block=down), columns._replace(block=across))
         for down, across in sorted(blocks)
     ]
     ways = [case.by_convolution, *(functools.partial(case.formulated, way) for way in choices)]
@@ -330,7 +330,7 @@ MANY = Case(34, 48, 40, (6, 8), (3, 3), padding=(1, 1))
 )
 def test_where_winograd_is_fastest(case: Case, winograd: bool) -> None:
     """Many images and channels, 3x3 filters that stand side by side and an even number of them."""
-    found = _axes.fastest(case.batch, case.out_channels, case.in_channels, *case.axes)
+    found = _formulation.fastest(case.batch, case.out_channels, case.in_channels, *case.axes)
     assert found.winograd is winograd
 
 
@@ -351,7 +351,7 @@ def test_how_exact_winograd_is() -> None:
         wide = {name: values.astype(jnp.float64) for name, values in narrow.items()}
         exact = jax.tree.map(np.asarray, with_gradients(case.by_convolution, wide))
     ways = (
-        functools.partial(case.formulated, _axes.Formulation(*case.axes)),
+        functools.partial(case.formulated, _formulation.Formulation(*case.axes)),
         case._replace(winograd=True).by_product,
     )
     single, winograd = (

@@ -151,7 +151,7 @@ def test_many_channels(parity: Check, dtype: str) -> None:
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compile for a CPU what other platforms run."""
     compiled = convolution._convolution, convolution._pooled_convolution
-    monkeypatch.setattr(convolution, "_is_one_product", lambda images, sliding: False)
+    monkeypatch.setattr(convolution, "_prefers_products", lambda images, sliding: False)
     for function in compiled:
         function.clear_cache()
     yield

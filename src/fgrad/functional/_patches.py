@@ -1,4 +1,4 @@
-"""Convolution as one product of matrices, the way that a CPU does it fast.
+"""Convolution as products of matrices, the way that a CPU does it fast.
 
 Inside, images have the batch as their last axis, so that the processor's lanes run over it. What
 the filters see is laid out as the columns of a matrix (im2col), a patch a column. A patch may be
@@ -21,7 +21,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from fgrad.functional import _winograd
-from fgrad.functional._axes import Axis, Formulation
+from fgrad.functional._axes import Axis
+from fgrad.functional._formulation import Formulation
 from fgrad.functional._products import laid_out, product
 from fgrad.types import Array
 

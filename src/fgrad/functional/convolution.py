@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fgrad.functional import _axes, _checks, _patches
+from fgrad.functional import _axes, _checks, _formulation, _patches
 from fgrad.functional._checks import IntPair
 from fgrad.functional.activations import relu
 from fgrad.functional.pooling import max_pool2d
@@ -222,7 +222,7 @@ def _output_sizes(images: Array, weight: Array, sliding: Sliding) -> tuple[int, 
 def _convolution(images: Array, weight: Array, bias: Array | None, sliding: Sliding) -> Array:
     """Return the convolution of a batch, arguments known to be right."""
 
-    def as_one_product(images: Array, weight: Array, bias: Array | None) -> Array:
+    def as_products(images: Array, weight: Array, bias: Array | None) -> Array:
         formulation = _fastest(images, weight, sliding, (1, 1))
 
         def convolved(part: Array) -> Array:
@@ -247,9 +247,9 @@ def _convolution(images: Array, weight: Array, bias: Array | None, sliding: Slid
         shifted = _checks.widen(output) + _checks.widen(bias)[None, :, None, None]
         return shifted.astype(images.dtype)
 
-    if not _is_one_product(images, sliding):
+    if not _prefers_products(images, sliding):
         return as_convolution(images, weight, bias)
-    return lax.platform_dependent(images, weight, bias, cpu=as_one_product, default=as_convolution)
+    return lax.platform_dependent(images, weight, bias, cpu=as_products, default=as_convolution)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
@@ -258,7 +258,7 @@ def _pooled_convolution(
 ) -> Array:
     """Return the convolution of a batch, rectified and pooled, arguments known to be right."""
 
-    def as_one_product(images: Array, weight: Array, bias: Array | None) -> Array:
+    def as_products(images: Array, weight: Array, bias: Array | None) -> Array:
         formulation = _fastest(images, weight, sliding, window)
 
         def pooled(part: Array) -> Array:
@@ -270,9 +270,9 @@ def _pooled_convolution(
     def one_by_one(images: Array, weight: Array, bias: Array | None) -> Array:
         return max_pool2d(relu(_convolution(images, weight, bias, sliding)), window)
 
-    if not _is_one_product(images, sliding):
+    if not _prefers_products(images, sliding):
         return one_by_one(images, weight, bias)
-    return lax.platform_dependent(images, weight, bias, cpu=as_one_product, default=one_by_one)
+    return lax.platform_dependent(images, weight, bias, cpu=as_products, default=one_by_one)
 
 
 def _shifted(outputs: Array, bias: Array | None) -> Array:
@@ -280,8 +280,8 @@ def _shifted(outputs: Array, bias: Array | None) -> Array:
     return outputs if bias is None else outputs + bias[None, None, :, None, None, None]
 
 
-def _is_one_product(images: Array, sliding: Sliding) -> bool:
-    """Return whether a CPU convolves faster by one product of matrices."""
+def _prefers_products(images: Array, sliding: Sliding) -> bool:
+    """Return whether a CPU convolves faster by products of matrices."""
     wide = images.dtype in (jnp.float32, jnp.float64)
     plain = sliding.dilation == (1, 1) and sliding.groups == 1
     # Where the axes lie on devices by explicit sharding, they cannot be cut and joined freely.
@@ -291,7 +291,7 @@ def _is_one_product(images: Array, sliding: Sliding) -> bool:
 
 def _fastest(
     images: Array, weight: Array, sliding: Sliding, window: tuple[int, int]
-) -> _axes.Formulation:
+) -> _formulation.Formulation:
     """Return the products that compute a convolution fastest, as far as pooling windows use it."""
     sizes = _output_sizes(images, weight, sliding)
     rows, columns = (
@@ -306,4 +306,4 @@ def _fastest(
         for axis in (2, 3)
     )
     out_channels, in_channels, *_ = weight.shape
-    return _axes.fastest(len(images), out_channels, in_channels, rows, columns)
+    return _formulation.fastest(len(images), out_channels, in_channels, rows, columns)
