@@ -47,9 +47,10 @@ def fastest(
         patches = math.prod(axis.patches for axis in axes)
         length = math.prod(axis.steps * axis.step for axis in axes)
         if formulation.winograd:
-            # A product for every number of a tile; what it multiplies and what it makes are copied.
-            pairs = out_channels * in_channels
-            return length * patches * (pairs + (in_channels + out_channels) * copying)
+            # A product for each number of a tile, which takes to sum up, and its results to put
+            # together, as long as so many multiply-adds, as measured.
+            summing, joining = 100 * in_channels, 40 * out_channels
+            return length * patches * (out_channels * in_channels + summing + joining)
         length *= in_channels
         filters = out_channels * math.prod(axis.block for axis in axes)
         # The weight's gradient is a product of only filters by length numbers. Where that is one
