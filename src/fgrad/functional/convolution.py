@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fgrad.functional import _axes, _checks, _patches
+from fgrad.functional import _axes, _checks, _patches, _stencil
 from fgrad.functional._checks import IntPair
 from fgrad.functional.activations import relu
 from fgrad.functional.pooling import max_pool2d
@@ -259,8 +259,8 @@ def _pooled_convolution(
         axes = _in_blocks(images, weight, sliding, window)
 
         def pooled(part: Array) -> Array:
-            slabs = _patches.convolve(_patches.batch_last(part), weight, *axes)
-            return _patches.as_images(relu(_shifted(_patches.first_maximum(slabs), bias)))
+            maxima = _stencil.first_maximum(_patches.batch_last(part), weight, *axes)
+            return _patches.as_images(relu(_shifted(maxima, bias)))
 
         return _patches.in_parts(pooled, images)
 
