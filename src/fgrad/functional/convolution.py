@@ -131,7 +131,7 @@ def conv2d_relu_max_pool2d(
         raise ValueError(
             f"pool_size: expected at most the convolution's output, {sizes}, got {window}"
         )
-    output = _pooled_convolution(images, weight, bias, sliding, window)
+    output = _pooled_convolution(weight, bias, images, sliding, window)
     return output if jnp.ndim(input) == 4 else output[0]
 
 
@@ -251,25 +251,29 @@ def _convolution(images: Array, weight: Array, bias: Array | None, sliding: Slid
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
 def _pooled_convolution(
-    images: Array, weight: Array, bias: Array | None, sliding: Sliding, window: tuple[int, int]
+    weight: Array, bias: Array | None, images: Array, sliding: Sliding, window: tuple[int, int]
 ) -> Array:
-    """Return the convolution of a batch, rectified and pooled, arguments known to be right."""
+    """Return the convolution of a batch, rectified and pooled, arguments known to be right.
 
-    def as_one_product(images: Array, weight: Array, bias: Array | None) -> Array:
+    The weight comes first: so XLA makes its gradient, which reads the patches, before theirs, which
+    may then take their memory, and needs not wait for another part's.
+    """
+
+    def as_one_product(weight: Array, bias: Array | None, images: Array) -> Array:
         axes = _in_blocks(images, weight, sliding, window)
 
         def pooled(part: Array) -> Array:
             maxima = _stencil.first_maximum(_patches.batch_last(part), weight, *axes)
             return _patches.as_images(relu(_shifted(maxima, bias)))
 
-        return _patches.in_parts(pooled, images)
+        return _patches.in_parts(pooled, images, keep_last=True)
 
-    def one_by_one(images: Array, weight: Array, bias: Array | None) -> Array:
+    def one_by_one(weight: Array, bias: Array | None, images: Array) -> Array:
         return max_pool2d(relu(_convolution(images, weight, bias, sliding)), window)
 
     if not _is_one_product(images, sliding):
-        return one_by_one(images, weight, bias)
-    return lax.platform_dependent(images, weight, bias, cpu=as_one_product, default=one_by_one)
+        return one_by_one(weight, bias, images)
+    return lax.platform_dependent(weight, bias, images, cpu=as_one_product, default=one_by_one)
 
 
 def _shifted(outputs: Array, bias: Array | None) -> Array:
