@@ -451,6 +451,29 @@ def test_batches_in_parts(batch: int) -> None:
 
 
 @pytest.mark.parametrize(
+    "case",
+    [
+        Case(32, 1, 6, (16, 16), (5, 5)),
+        Case(33, 2, 3, (15, 10), (3, 2), (2, 1), (1, 2), bias=False, window=(3, 2)),
+        Case(40, 3, 2, (7, 9), (2, 3), padding="same", window=(1, 1)),
+    ],
+    ids=str,
+)
+def test_a_large_batch_without_derivatives(case: Case) -> None:
+    """Where filters see little and nothing is differentiated, there are no patches."""
+    arrays = case.arrays("float32", draw_integers)
+    actual, expected = both(lambda run, arrays: run(arrays), case, arrays)
+    np.testing.assert_array_equal(actual, expected)
+    value, _ = jax.jit(lambda arrays: jax.jvp(case.by_product, (arrays,), (arrays,)))(arrays)
+    np.testing.assert_array_equal(value, expected)
+    program = jax.jit(case.by_product).lower(arrays).as_text()
+    assert "multiply" in program
+    assert "dot_general" not in program
+    many = case._replace(in_channels=40)
+    assert "dot_general" in jax.jit(many.by_product).lower(many.arrays("float32")).as_text()
+
+
+@pytest.mark.parametrize(
     ("dtype", "options"),
     [
         ("bfloat16", {}),
