@@ -134,7 +134,7 @@ def conv2d_relu_max_pool2d(
         raise ValueError(
             f"pool_size: expected at most the convolution's output, {sizes}, got {window}"
         )
-    output = _pooled_convolution(weight, bias, images, sliding, window)
+    output = _pooled_convolution(images, weight, bias, sliding, window)
     return output if jnp.ndim(input) == 4 else output[0]
 
 
@@ -254,15 +254,11 @@ def _convolution(images: Array, weight: Array, bias: Array | None, sliding: Slid
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
 def _pooled_convolution(
-    weight: Array, bias: Array | None, images: Array, sliding: Sliding, window: tuple[int, int]
+    images: Array, weight: Array, bias: Array | None, sliding: Sliding, window: tuple[int, int]
 ) -> Array:
-    """Return the convolution of a batch, rectified and pooled, arguments known to be right.
+    """Return the convolution of a batch, rectified and pooled, arguments known to be right."""
 
-    The weight comes first: so XLA makes its gradient, which reads the patches, before theirs, which
-    may then take their memory, and needs not wait for another part's.
-    """
-
-    def as_products(weight: Array, bias: Array | None, images: Array) -> Array:
+    def as_products(images: Array, weight: Array, bias: Array | None) -> Array:
         formulation = _fastest(images, weight, sliding, window)
 
         def pooled(part: Array) -> Array:
@@ -271,12 +267,12 @@ def _pooled_convolution(
 
         return _patches.in_parts(pooled, images, keep_last=True)
 
-    def one_by_one(weight: Array, bias: Array | None, images: Array) -> Array:
+    def one_by_one(images: Array, weight: Array, bias: Array | None) -> Array:
         return max_pool2d(relu(_convolution(images, weight, bias, sliding)), window)
 
     if not _prefers_products(images, sliding):
-        return one_by_one(weight, bias, images)
-    return lax.platform_dependent(weight, bias, images, cpu=as_products, default=one_by_one)
+        return one_by_one(images, weight, bias)
+    return lax.platform_dependent(images, weight, bias, cpu=as_products, default=one_by_one)
 
 
 def _shifted(outputs: Array, bias: Array | None) -> Array:
