@@ -2,12 +2,15 @@
 
 import functools
 import operator
+from typing import Final
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from fgrad.types import Params
+
+_SMALL: Final = 2**12  # numbers that are copied as fast as anything can be done about it
 
 
 def all_before_any(grads: Params) -> Params:
@@ -19,7 +22,10 @@ def all_before_any(grads: Params) -> Params:
     Args:
         grads: A pytree of arrays.
     """
-    axes = [axis for leaf in jax.tree.leaves(grads) for axis in jax.typeof(leaf).sharding.spec]
+    leaves = jax.tree.leaves(grads)
+    if sum(leaf.size for leaf in leaves) <= _SMALL:
+        return grads
+    axes = [axis for leaf in leaves for axis in jax.typeof(leaf).sharding.spec]
     if not jax.sharding.get_abstract_mesh().empty or any(axis is not None for axis in axes):
         return grads  # in `jax.shard_map`, or where axes lie on devices, leaves cannot be mixed
     return lax.platform_dependent(grads, cpu=_mixed, default=lambda grads: grads)
