@@ -52,8 +52,8 @@ often they round: fgrad computes in float32 and rounds once, PyTorch after each 
 Three things differ knowingly: `gelu` of infinity is infinity as in PyTorch's own kernels, where
 oneDNN, which PyTorch calls on a CPU for contiguous float32 and half tensors of two numbers or
 more, gives NaN; `relu` of -0.0 is 0.0, where PyTorch keeps the sign; and on a CPU, a NaN or an
-infinity in an image or a filter may make NaN of a convolution's outputs
-[that see it and of those next to them](fast_convolution.md).
+infinity in an image may make NaN of a convolution's outputs that see it
+[and of those next to them](fast_convolution.md), an infinity in a filter of those that see it.
 Stricter than PyTorch: mixed dtypes, integer inputs to `relu` and pooling, and targets that would be
 broadcast are refused.
 

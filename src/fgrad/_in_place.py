@@ -10,11 +10,11 @@ from jax import lax
 
 from fgrad.types import Params
 
-_SMALL: Final = 2**12  # numbers that are copied as fast as anything can be done about it
+_SMALL: Final = 2**12  # numbers in all, up to which a copy costs less than the choice
 
 
 def all_before_any(grads: Params) -> Params:
-    """Return the gradients, on a CPU each of them as if it depended on all.
+    """Return the gradients, on a CPU each of them as if it depended on all, where that pays.
 
     XLA updates a parameter where it lies if nothing reads the old value later, which it can tell
     only by what depends on what; else it copies the parameter every step.

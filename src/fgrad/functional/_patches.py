@@ -46,8 +46,8 @@ def in_parts(
     Args:
         function: What to do with a batch.
         images: Of shape (N, C, H, W).
-        keep_last: Whether to join the parts with the batch as their last axis in memory. What is
-            small is moved faster once joined, by what comes next, than gathered from all parts.
+        keep_last: Whether to join the parts with the batch as their last axis in memory: a small
+            result is faster to transpose once, after joining, than part by part.
     """
     if len(images) < _IN_PARTS:
         return function(images)

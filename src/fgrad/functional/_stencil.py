@@ -17,18 +17,24 @@ from jax import lax
 from fgrad.functional import _patches
 from fgrad.functional._axes import Axis
 from fgrad.functional._formulation import Formulation
+from fgrad.functional._products import laid_out
 from fgrad.types import Array
 
-_LANES: Final = 16  # images from which the loop over them is worth its many products
-_PRODUCTS: Final = 128  # for one maximum; more make a loop that is slow to compile
+_LANES: Final = 16  # images from which the loop over them is fast
+_LENGTH: Final = 32  # numbers of a filter up to which a product of matrices gains nothing
+_PRODUCTS: Final = 128  # for one maximum; more make a loop that is slow, to compile as well
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def first_maximum(images: Array, weight: Array, formulation: Formulation) -> Array:
-    """Return `_patches.first_maximum(_patches.convolve(...))` of the same arguments."""
+    """Return `_patches.first_maximum(_patches.convolve(...))`, up to rounding.
+
+    A pixel that is not finite reaches no output but those that see it.
+    """
     rows, columns, _ = formulation
-    products = weight[0].size * rows.window * columns.window
-    if images.shape[-1] < _LANES or products > _PRODUCTS:
+    length = weight[0].size
+    products = length * rows.window * columns.window
+    if images.shape[-1] < _LANES or length > _LENGTH or products > _PRODUCTS:
         return _by_patches(images, weight, formulation)
     zero = jnp.zeros((), images.dtype)
     edges = [axis._replace(block=1).edges for axis in (rows, columns)]
@@ -38,12 +44,13 @@ def first_maximum(images: Array, weight: Array, formulation: Formulation) -> Arr
         jnp.maximum,
         (_sums(padded, weight, (rows, row), (columns, column)) for row, column in places),
     )
-    # As the patches' blocks lie; `_patches.as_images` undoes it, and nothing is moved.
+    # As the patches' blocks lie; `_patches.as_images` undoes it. Were the batch not last here, XLA
+    # might transpose within the loop, and the processor's lanes would have nothing to run over.
     (a, height), (b, width) = (
         (axis.block // axis.within, axis.outputs // max(axis.block, axis.window))
         for axis in (rows, columns)
     )
-    blocks = maxima.reshape(len(weight), height, a, width, b, -1)
+    blocks = laid_out(maxima).reshape(len(weight), height, a, width, b, -1)
     return blocks.transpose(2, 4, 0, 1, 3, 5)
 
 

@@ -45,8 +45,8 @@ def conv2d(
 
     with $x = 0$ outside the image. (With groups, $c$ runs over the channels of $o$'s group.)
 
-    On a CPU, a NaN or an infinity in `input` or `weight` may make NaN of the outputs that see it
-    and of those next to them.
+    On a CPU, a NaN or an infinity in `input` may make NaN of the outputs that see it and of those
+    next to them, and an infinity in `weight` of those that see it.
 
     Args:
         input: $x$, of shape (N, C, H, W) or (C, H, W).
@@ -94,11 +94,11 @@ def conv2d_relu_max_pool2d(
 ) -> Array:
     r"""Return `max_pool2d(relu(conv2d(input, weight, bias, ...)), pool_size)`, faster on a CPU.
 
-    The values and gradients are the same, made as one: a patch of the image yields all outputs
-    that a pooling window looks at, and these are never laid out as an image. On a CPU, two notes: a
-    NaN or an infinity in `input` or `weight` may make NaN of the outputs that see it and of those
-    next to them; and where 3x3 filters see many channels, outputs that would be equal may differ by
-    their rounding, so that another of them gets a window's gradient.
+    The values and gradients are the same, made as one: all outputs that a pooling window looks at
+    come from one patch of the image, and are never laid out as an image. On a CPU, three notes.
+    Without derivatives the sums may be rounded in another order than with them. What is not finite
+    spreads as in `conv2d`. And where 3x3 filters see many channels, outputs that would be equal may
+    differ by their rounding, so that another of them gets a window's gradient.
 
     Args:
         input: An array of shape (N, C, H, W) or (C, H, W).
@@ -276,7 +276,7 @@ def _pooled_convolution(
 
 
 def _shifted(outputs: Array, bias: Array | None) -> Array:
-    """Return the outputs of `_patches.convolve`, or their maxima, with the bias."""
+    """Return outputs, or their maxima, laid out as a slab, with the bias."""
     return outputs if bias is None else outputs + bias[None, None, :, None, None, None]
 
 
