@@ -171,7 +171,7 @@ def test_killed_at_twenty_moments_a_run_ends_as_if_never_stopped(
 
 def test_killed_within_its_first_checkpoint_a_run_begins_anew(short: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    (out / "checkpoints" / ".00000001.partial").mkdir(parents=True)
+    (out / "checkpoints" / ".0000000001.partial").mkdir(parents=True)
     shutil.copy(short / "run.json", out)
     result = start(out, "--resume")
     assert (result.returncode, result.stderr) == (0, "")

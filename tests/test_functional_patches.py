@@ -187,6 +187,7 @@ FIXED = {
     "in one block": Case(2, 1, 4, (6, 6), (3, 3), window=(2, 2)),
     "in many": Case(1, 2, 2, (9, 8), (2, 1), (1, 1), "same", window=(3, 2)),
     "in many steps": Case(2, 1, 2, (5, 6), (4, 5), window=None),
+    "in one loop": Case(16, 1, 2, (4, 4), (2, 2)),
     "Winograd's": Case(2, 2, 1, (4, 6), (3, 3), padding="same", window=None, winograd=True),
     "Winograd's, pooled": Case(2, 1, 2, (7, 4), (3, 3), padding=(0, 1), winograd=True),
 }
