@@ -49,9 +49,11 @@ calls as are named: $|a - e|$ below 1, $|a - e| / |e|$ above, where $e$ is PyTor
 Ties, kinks, infinities, NaN and empty batches are among the calls. The half types differ by how
 often they round: fgrad computes in float32 and rounds once, PyTorch after each step.
 
-Three things differ knowingly: `gelu` of infinity is infinity as in PyTorch's own kernels, where
+Four things differ knowingly: `gelu` of infinity is infinity as in PyTorch's own kernels, where
 oneDNN, which PyTorch calls on a CPU for contiguous float32 and half tensors of two numbers or
-more, gives NaN; `relu` of -0.0 is 0.0, where PyTorch keeps the sign; and on a CPU, a NaN or an
+more, gives NaN; `relu` of -0.0 is 0.0, where PyTorch keeps the sign; `max_pool2d` gives the index 0
+for a window that sees nothing of the image (dilated, in ceil mode), where PyTorch gives one outside
+of it, and its gradient then writes there; and on a CPU, a NaN or an
 infinity in an image may make NaN of a convolution's outputs that see it
 [and of those next to them](fast_convolution.md), an infinity in a filter of those that see it.
 Stricter than PyTorch: mixed dtypes, integer inputs to `relu` and pooling, and targets that would be

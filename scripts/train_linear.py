@@ -33,11 +33,21 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--method", choices=["sgd", "gd", "module"], default="sgd")
     parser.add_argument("--seed", type=cli.seed, metavar="N", help="seed of --method module (0)")
+    parser.add_argument(
+        "--processor",
+        choices=strict.PROCESSORS,
+        help="whose PyTorch --method module equals: its matrix product rounds differently on the "
+        "two (this machine's)",
+    )
     regression.add_options(parser, "W, or W B with --method module")
     args = parser.parse()
     regression.check_options(parser, args, parameters=2 if args.method == "module" else 1)
-    if args.seed is not None and args.method != "module":
-        parser.error(f"argument --seed: expected --method module, got --method {args.method}")
+    if args.method == "module":
+        args.seed = args.seed or 0
+        args.processor = args.processor or strict.processor()
+    for name in ("seed", "processor"):
+        if getattr(args, name) is not None and args.method != "module":
+            parser.error(f"argument --{name}: expected --method module, got --method {args.method}")
     return args
 
 
@@ -105,14 +115,15 @@ def module(args: argparse.Namespace, x: ArrayLike, y: ArrayLike) -> tuple[Run, I
     """Train torch.nn.Linear(1, 1) as torch.optim.SGD does, an update an epoch."""
 
     def apply(params: Params, x: Array) -> Array:
-        return strict.linear(x.astype(jnp.float32), params["weight"], params["bias"])
+        weight, bias = params["weight"], params["bias"]
+        return strict.linear(x.astype(jnp.float32), weight, bias, processor=args.processor)
 
     def loss_fn(params: Params, batch: Batch) -> Array:
         x, y = batch
         error = apply(params, x) - y
         return strict.sum_as_pytorch((error * error)[:, 0])
 
-    params: Params = linear.init(Generator(args.seed or 0))
+    params: Params = linear.init(Generator(args.seed))
     if args.init:
         weight, bias = args.init
         params = {

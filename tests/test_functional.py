@@ -213,6 +213,14 @@ def test_relu_at_its_kink() -> None:
     np.testing.assert_array_equal(jax.grad(lambda x: functional.relu(x).sum())(x), [0, 0, 0, 1, 1])
 
 
+@pytest.mark.parametrize(("slope", "expected"), [(INF, [1, INF, 1]), (NAN, [1, NAN, 1])])
+def test_leaky_relu_s_slope_stays_on_its_side(slope: float, expected: list[float]) -> None:
+    x = jnp.array([1.0, -2.0, 3.0])
+    grad = jax.grad(lambda x: functional.leaky_relu(x, slope).sum())(x)
+    np.testing.assert_array_equal(grad, expected)
+    np.testing.assert_array_equal(functional.leaky_relu(x, slope), x * jnp.array(expected))
+
+
 def test_leaky_relu_at_its_kink() -> None:
     """The derivative at 0 is the slope."""
     x = jnp.array([-1.0, 0.0, 1.0])

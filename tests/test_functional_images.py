@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fgrad import functional
 
 Pair = tuple[int, int]
+Call = Callable[..., jax.Array]
 
 INF, NAN = float("inf"), float("nan")
 
@@ -94,6 +95,44 @@ def test_conv2d_by_groups() -> None:
     ]
     together = functional.conv2d(image, filters, groups=2)
     np.testing.assert_array_equal(together, jnp.concatenate(halves))
+
+
+@few
+@given(pairs(3, 6), pairs(1, 3), pairs(1, 3), pairs(0, 2), pairs(1, 2), st.integers(1, 2))
+def test_conv2d_channel_by_channel(
+    size: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, multiplier: int
+) -> None:
+    """Each channel is a convolution of its own, and so are the gradients."""
+    image, filters = integers((2, 3, *size)), integers((3 * multiplier, 1, *kernel))
+    bias = integers((3 * multiplier,))
+    spans = [(k - 1) * step for k, step in zip(kernel, dilation, strict=True)]
+    assume(all(n + 2 * pad > s for n, pad, s in zip(size, padding, spans, strict=True)))
+
+    def together(image: jax.Array, filters: jax.Array) -> jax.Array:
+        return functional.conv2d(image, filters, bias, stride, padding, dilation, groups=3)
+
+    def apart(image: jax.Array, filters: jax.Array) -> jax.Array:
+        parts = [
+            functional.conv2d(image[:, c : c + 1], filters[of], bias[of], stride, padding, dilation)
+            for c in range(3)
+            for of in [slice(c * multiplier, (c + 1) * multiplier)]
+        ]
+        return jnp.concatenate(parts, axis=1)
+
+    expected, pullback = jax.vjp(apart, image, filters)
+    output, pull = jax.vjp(together, image, filters)
+    np.testing.assert_array_equal(output, expected)
+    cotangent = integers(output.shape)
+    for grad, wanted in zip(pull(cotangent), pullback(cotangent), strict=True):
+        np.testing.assert_array_equal(grad, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_conv2d_keeps_an_infinity_in_its_group(dtype: str) -> None:
+    with jax.enable_x64(True):
+        image = jnp.ones((1, 3, 5, 5), dtype).at[0, 0, 2, 2].set(jnp.inf)
+        output = functional.conv2d(image, jnp.ones((3, 1, 1, 1), dtype), groups=3)
+        np.testing.assert_array_equal(output, image)
 
 
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (2, 4)])
@@ -224,6 +263,33 @@ def test_adaptive_avg_pool2d(size: Pair, output_size: Pair) -> None:
     assert output.shape == (1, *output_size)
     for (i, rows), (j, columns) in itertools.product(enumerate(shares(0)), enumerate(shares(1))):
         np.testing.assert_allclose(output[0, i, j], image[rows, columns].mean(), 1e-6, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("odd", "plain"),
+    [
+        (lambda f, x, w: f.max_pool2d(x, [2]), lambda f, x, w: f.max_pool2d(x, 2)),
+        (lambda f, x, w: f.max_pool2d(x, 3, []), lambda f, x, w: f.max_pool2d(x, 3)),
+        (
+            lambda f, x, w: f.avg_pool2d(x, (3, 3), (), (1,)),
+            lambda f, x, w: f.avg_pool2d(x, 3, 3, 1),
+        ),
+        (
+            lambda f, x, w: f.conv2d(x, w, stride=(2,), padding=[1], dilation=(1,)),
+            lambda f, x, w: f.conv2d(x, w, stride=2, padding=1),
+        ),
+        (
+            lambda f, x, w: f.max_pool2d(x, np.int64(2), [np.int32(1), 2], dilation=(np.int8(2),)),
+            lambda f, x, w: f.max_pool2d(x, 2, (1, 2), dilation=2),
+        ),
+    ],
+    ids=["one for both", "no stride", "avg_pool2d", "conv2d", "NumPy's integers"],
+)
+def test_pytorch_s_odd_forms(odd: Call, plain: Call) -> None:
+    """One number in a sequence stands for both axes, an empty stride for the default."""
+    image, filters = integers((1, 6, 7)), integers((2, 1, 2, 3))
+    expected = plain(functional, image, filters)
+    np.testing.assert_array_equal(odd(functional, image, filters), expected)
 
 
 def test_adaptive_avg_pool2d_keeps_an_axis() -> None:

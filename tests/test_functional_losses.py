@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import pytest
+from jax.sharding import AxisType, PartitionSpec
 
 from fgrad import functional
 
@@ -111,6 +113,68 @@ def test_slopes_at_kinks_and_infinities(
     grads = jax.grad(total, argnums=(0, 1))(errors, jnp.zeros_like(errors))
     np.testing.assert_array_equal(grads[0], slopes)
     np.testing.assert_array_equal(grads[1], np.negative(slopes))
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_smooth_l1_loss_of_nan_below_the_least_beta(
+    transform: Callable[[Callable[..., jax.Array]], Callable[..., jax.Array]],
+) -> None:
+    """A beta that float32 has no number for, and NaN, make NaN: compiled or not, as in PyTorch."""
+    slope = jax.grad(lambda x: functional.smooth_l1_loss(x, jnp.zeros(1), beta=1e-300))
+    np.testing.assert_array_equal(transform(slope)(jnp.array([NAN])), [NAN])
+
+
+@pytest.mark.parametrize(
+    ("call", "values"),
+    [
+        (lambda v: functional.huber_loss(INPUT, TARGET, delta=v), [0.5, 2.0]),
+        (lambda v: functional.smooth_l1_loss(INPUT, TARGET, beta=v), [0.0, 0.5, 2.0]),
+        (lambda v: functional.leaky_relu(INPUT, v).sum(), [-0.5, 0.0, 2.0]),
+        (
+            lambda v: functional.cross_entropy(INPUT, np.array([1, 0]), label_smoothing=v),
+            [0.0, 0.25],
+        ),
+        (
+            lambda v: functional.cross_entropy(INPUT, TARGET, label_smoothing=v),
+            [0.0, 0.25],
+        ),
+        (lambda v: functional.dropout(INPUT, v, key=jax.random.key(0)).sum(), [0.0, 0.5, 1.0]),
+    ],
+    ids=["huber", "smooth_l1", "leaky_relu", "indices", "probabilities", "dropout"],
+)
+def test_numbers_may_be_traced(call: Callable[[Any], jax.Array], values: list[float]) -> None:
+    """0-d arrays are taken, so that `vmap` runs over them; their slope is a difference quotient."""
+    one_by_one = [call(value) for value in values]
+    np.testing.assert_array_equal([call(np.float32(value)) for value in values], one_by_one)
+    np.testing.assert_array_equal([call(jnp.asarray(value)) for value in values], one_by_one)
+    np.testing.assert_allclose(jax.vmap(call)(jnp.array(values)), one_by_one, rtol=1e-6)
+    slope = jax.grad(call)(jnp.float32(0.3))
+    quotient = (call(0.3 + 1e-3) - call(0.3 - 1e-3)) / 2e-3
+    np.testing.assert_allclose(slope, quotient, rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ["nll_loss", "cross_entropy"])
+@pytest.mark.parametrize("weight", [None, np.float32([1, 2, 3])], ids=["plain", "weighted"])
+def test_class_losses_of_explicitly_sharded_labels(
+    name: str, weight: npt.NDArray[np.float32] | None
+) -> None:
+    scores = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    labels = np.array([0, 2, 1, -100])
+
+    def loss(scores: jax.Array, labels: jax.Array) -> jax.Array:
+        result: jax.Array = getattr(functional, name)(scores, labels, weight)
+        return result
+
+    expected = jax.value_and_grad(loss)(jnp.asarray(scores), jnp.asarray(labels))
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        split = [jax.device_put(array, PartitionSpec("data")) for array in (scores, labels)]
+        for function in (jax.value_and_grad(loss), jax.jit(jax.value_and_grad(loss))):
+            jax.tree.map(
+                lambda got, wanted: np.testing.assert_allclose(got, wanted, rtol=1e-6),
+                function(*split),
+                expected,
+            )
 
 
 def test_binary_cross_entropy_has_an_exact_slope() -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from programs import SCRIPTS, assert_refused, lines, run
 
+from fgrad import strict
+
 REFERENCES = Path(__file__).parent / "references"
 
 
@@ -73,14 +75,17 @@ def test_gd_is_plain_python_bit_for_bit(
     )
 
 
-RECORD = json.loads((REFERENCES / "linear_module.json").read_text())
+MODULE_RUNS = [
+    pytest.param(kind, record, id=f"{kind}, seed {record['seed']}, n={len(record['x'])}")
+    for kind in strict.PROCESSORS
+    for record in json.loads((REFERENCES / f"linear_module_{kind}.json").read_text())["runs"]
+]
 
 
-@pytest.mark.parametrize(
-    "record", RECORD["runs"], ids=lambda r: f"seed {r['seed']}, n={len(r['x'])}"
-)
-def test_module_is_pytorch_bit_for_bit(record: dict[str, list[float]]) -> None:
-    options = ["--seed", record["seed"], "--lr", record["lr"], "--epochs", RECORD["epochs"]]
+@pytest.mark.parametrize(("processor", "record"), MODULE_RUNS)
+def test_module_is_pytorch_bit_for_bit(processor: str, record: dict[str, list[float]]) -> None:
+    options = ["--processor", processor, "--seed", record["seed"], "--lr", record["lr"]]
+    options += ["--epochs", len(record["loss"])]
     data = ["--x", *record["x"], "--y", *record["y"]]
     weight, bias = record["final"]
     assert lines("train_linear.py", "--method", "module", *options, *data) == [
@@ -153,6 +158,13 @@ def test_json_holds_everything(
         assert record["final"]["weight"] == pytest.approx(best[0], rel=0.05)
 
 
+def test_json_says_which_seed_and_processor_were_used(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    lines("train_linear.py", "--method", "module", "--epochs", 1, "--json", path)
+    arguments = json.loads(path.read_text())["arguments"]
+    assert (arguments["seed"], arguments["processor"]) == (0, strict.processor())
+
+
 def test_plots_are_whole_files(tmp_path: Path) -> None:
     picture, drawing = tmp_path / "loss.png", tmp_path / "loss.svg"
     lines("train_linear.py", "--plot", picture)
@@ -200,6 +212,7 @@ BAD = {
     "device": (["--json", "/dev/null"], "expected a file, got the device '/dev/null'"),
     "suffix": (["--plot", "loss.gif"], "expected a name ending in .png or .svg, got 'loss.gif'"),
     "seed": (["--seed", "1"], "argument --seed: expected --method module, got --method sgd"),
+    "processor": (["--processor", "amd"], "argument --processor: expected --method module, got"),
     "big seed": (
         ["--method", "module", "--seed", str(2**64)],
         "argument --seed: expected -2**63 to",

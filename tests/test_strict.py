@@ -1,7 +1,9 @@
 """PyTorch's rounding, against exact arithmetic and against what PyTorch recorded."""
 
+import functools
 import json
 import math
+import platform
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +17,11 @@ from hypothesis import strategies as st
 
 from fgrad import strict
 
-RECORD = json.loads((Path(__file__).parent / "references" / "linear_module.json").read_text())
+REFERENCES = Path(__file__).parent / "references"
+RECORDS = {
+    kind: json.loads((REFERENCES / f"linear_module_{kind}.json").read_text())
+    for kind in strict.PROCESSORS
+}
 
 # Far from overflow, and from the subnormal numbers that XLA flushes to zero.
 numbers = st.floats(-1e9, 1e9, width=32).filter(lambda value: value == 0 or abs(value) > 1e-9)
@@ -52,6 +58,16 @@ def test_power_is_python_s(base: list[float]) -> None:
         assert compiled(np.array(base)).tolist() == [value**2 for value in base]
 
 
+def test_power_s_derivatives_of_a_negative_base() -> None:
+    def square(base: jax.Array) -> jax.Array:
+        return strict.power(base, 2.0)
+
+    base = jnp.float32(-0.5)
+    assert jax.jvp(square, (base,), (jnp.ones_like(base),)) == (0.25, -1)
+    assert (jax.grad(square)(base), jax.hessian(square)(base)) == (-1, 2)
+    assert jax.grad(jax.grad(lambda base: strict.power(base, 3.0)))(base) == -3
+
+
 def test_power_differs_from_a_product_where_python_s_does() -> None:
     values = np.random.default_rng(0).normal(size=20_000)
     expected = [value**2 for value in values.tolist()]
@@ -69,8 +85,11 @@ def test_sum_in_order_is_python_s(values: list[float]) -> None:
         assert strict.sum_in_order(np.array(values)) == total
 
 
-@pytest.mark.parametrize("record", RECORD["sums"], ids=lambda record: f"n={record['length']}")
+@pytest.mark.parametrize(
+    "record", RECORDS["intel"]["sums"], ids=lambda record: f"n={record['length']}"
+)
 def test_sum_as_pytorch_recorded(record: dict[str, float]) -> None:
+    assert record in RECORDS["amd"]["sums"]
     values = (np.arange(record["length"]) * 7919 % 1000).astype(np.float32) / np.float32(1000)
     assert strict.sum_as_pytorch(values).item() == record["sum"]
 
@@ -86,17 +105,64 @@ def test_sum_as_pytorch_gradient_is_one_everywhere() -> None:
     np.testing.assert_array_equal(jax.grad(strict.sum_as_pytorch)(jnp.arange(45.0)), np.ones(45))
 
 
-def test_linear_and_its_gradients() -> None:
+@pytest.mark.parametrize("processor", strict.PROCESSORS)
+def test_linear_and_its_gradients(processor: str) -> None:
     x = np.float32([[1.5], [-0.25], [3.0]])
     weight, bias = np.float32([[0.5]]), np.float32([-2.0])
     cotangent = np.float32([[1.0], [2.0], [-1.0]])
     with jax.enable_x64(True):
-        y, pullback = jax.vjp(strict.linear, x, weight, bias)
+        linear = functools.partial(strict.linear, processor=processor)
+        y, pullback = jax.vjp(linear, x, weight, bias)
         grads = pullback(cotangent)
     np.testing.assert_array_equal(y, x * 0.5 - 2)
     np.testing.assert_array_equal(grads[0], cotangent * 0.5)
     np.testing.assert_array_equal(grads[1], [[1.5 - 0.5 - 3.0]])
     np.testing.assert_array_equal(grads[2], [2.0])
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"), [("intel", 0.7999999523162842), ("amd", 0.800000011920929)]
+)
+def test_linear_s_weight_gradient_is_the_processor_s(processor: str, expected: float) -> None:
+    """What PyTorch 2.13.0 computed on one of each kind."""
+    x, cotangent = np.float32([[0.1], [0.3], [0.7]]), np.float32([[0.2], [0.5], [0.9]])
+
+    def weight_grad(x: jax.Array, cotangent: jax.Array) -> jax.Array:
+        weight, bias = jnp.ones((1, 1), jnp.float32), jnp.zeros(1, jnp.float32)
+        linear = functools.partial(strict.linear, processor=processor)
+        return jax.vjp(linear, x, weight, bias)[1](cotangent)[1]
+
+    with jax.enable_x64(True):
+        compiled = jax.jit(weight_grad, compiler_options=strict.COMPILER_OPTIONS)
+        assert compiled(x, cotangent).item() == expected
+
+
+def test_linear_refuses_an_unknown_processor() -> None:
+    x, weight, bias = np.float32([[1]]), np.float32([[1]]), np.float32([1])
+    with pytest.raises(ValueError, match=r"^processor: expected intel or amd, got 'arm'$"):
+        strict.linear(x, weight, bias, processor="arm")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "platform_says", "expected"),
+    [
+        ("processor\t: 0\nvendor_id\t: GenuineIntel\n", "", "intel"),
+        ("processor\t: 0\nvendor_id\t: AuthenticAMD\n", "", "amd"),
+        (None, "Intel64 Family 6 Model 151 Stepping 2, GenuineIntel", "intel"),
+        (None, "AMD64 Family 25 Model 33 Stepping 2, AuthenticAMD", "amd"),
+    ],
+)
+def test_processor_is_told_by_its_vendor(
+    cpuinfo: str | None, platform_says: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_text(path: Path) -> str:
+        if cpuinfo is None:
+            raise FileNotFoundError(path)
+        return cpuinfo
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(platform, "processor", lambda: platform_says)
+    assert strict.processor() == expected
 
 
 def test_sgd_rounds_once() -> None:

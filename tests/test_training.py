@@ -310,6 +310,16 @@ def test_divergence_is_returned_where_values_are_traced() -> None:
     _, history = jax.jit(lambda state: fgrad.fit(step, state, (X, Y), epochs=100))(state)
     assert not np.isfinite(history["loss"]).all()
 
+    def last_loss(start: jax.Array) -> jax.Array:
+        _, history = fgrad.fit(step, fgrad.init_state(start, optimizer), (X, Y), epochs=100)
+        loss: jax.Array = history["loss"][-1, -1]
+        return loss
+
+    start = jnp.float32(1.0)
+    _, linearized = jax.linearize(last_loss, start)
+    _, tangent = jax.jvp(last_loss, (start,), (start,))
+    assert not np.isfinite([jax.grad(last_loss)(start), tangent, linearized(start)]).any()
+
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_bad_data_is_told_from_divergence(bad: float) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from fgrad import strict
+
 # Seeds of every kind that torch.manual_seed takes; data of the notes and of other sizes.
 RUNS: list[dict[str, Any]] = [
     {"seed": 0, "lr": 0.01, "x": [1.0, 2.0, 3.0], "y": [2.0, 4.0, 6.0]},
@@ -25,7 +27,7 @@ EPOCHS = 60
 
 
 def train(seed: int, lr: float, x: list[float], y: list[float]) -> dict[str, object]:
-    """Train nn.Linear(1, 1) on a sum of squares, as the note 002_7eac1f8e59c11a0f.txt does."""
+    """Train nn.Linear(1, 1) on a sum of squares, as the lesson on nn.Linear does."""
     torch.manual_seed(seed)
     model = torch.nn.Linear(1, 1)
     start = [model.weight.item(), model.bias.item()]
@@ -53,7 +55,7 @@ def sums() -> list[dict[str, float]]:
 
 
 def record(folder: Path) -> None:
-    """Write linear_module.json."""
+    """Write linear_module_intel.json or linear_module_amd.json, as this machine's processor is."""
     torch.set_num_threads(1)
     recorded = {
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
@@ -61,4 +63,6 @@ def record(folder: Path) -> None:
         "runs": [{**run, **train(**run)} for run in RUNS],
         "sums": sums(),
     }
-    (folder / "linear_module.json").write_text(json.dumps(recorded, indent=1) + "\n")
+    (folder / f"linear_module_{strict.processor()}.json").write_text(
+        json.dumps(recorded, indent=1) + "\n"
+    )

@@ -11,13 +11,24 @@ import numpy as np
 
 def shape(value: int | tuple[int, ...]) -> tuple[int, ...]:
     """Return the argument as a tuple of sizes; an int is the size of one axis."""
+    sizes = value if isinstance(value, Iterable) else (value,)
     try:
-        result = tuple(map(operator.index, value if isinstance(value, Iterable) else (value,)))
-    except TypeError:
+        result = tuple(integer("shape", size) for size in sizes)
+    except ValueError:
         raise ValueError(f"shape: expected an integer or a tuple of them, got {value!r}") from None
     if any(size < 0 for size in result):
         raise ValueError(f"shape: expected sizes of 0 or more, got {result}")
     return result
+
+
+def integer(name: str, value: int) -> int:
+    """Return the argument as an int: no float, however whole, and no bool, as PyTorch has it."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise ValueError(f"{name}: expected an integer, got {value!r}")
 
 
 def size(value: int | tuple[int, ...]) -> int:

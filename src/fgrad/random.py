@@ -1,6 +1,5 @@
 """PyTorch's CPU random numbers from a seed, in NumPy: PyTorch is not needed."""
 
-import operator
 from collections.abc import Iterator
 from typing import Final
 
@@ -21,8 +20,8 @@ class Generator:
     It is the Mersenne Twister MT19937, and each call draws from it as the same call of PyTorch
     does, so that calls may follow one another in any order and size. Nothing here is global: a
     program passes its generator along. Every number is PyTorch's to the last bit but those of
-    `randn` and `normal` in calls for 16 or more, which are within 3 ULP: there PyTorch's own
-    logarithm and cosine differ by machine.
+    `randn` and `normal` in calls for 16 or more, which come from standard normal numbers within
+    3 ULP of PyTorch's: there its own logarithm and cosine differ by machine.
 
     Args:
         seed: What `torch.manual_seed(seed)` takes, an integer from -2^63 to 2^64 - 1.
@@ -39,7 +38,7 @@ class Generator:
 
     def __init__(self, seed: int) -> None:
         """Seed the generator, as `torch.manual_seed` does."""
-        seed = operator.index(seed)
+        seed = _arguments.integer("seed", seed)
         if not -(2**63) <= seed < 2**64:
             raise ValueError(f"seed: expected an integer from -2**63 to 2**64 - 1, got {seed}")
         self._twister = Twister(seed % 2**64)
@@ -176,7 +175,9 @@ class Generator:
             dtype: float32 or float64.
 
         Returns:
-            `torch.empty(shape, dtype=dtype).normal_(mean, std)`, as near as `randn` is.
+            `torch.empty(shape, dtype=dtype).normal_(mean, std)`; from 16 numbers on, `std` times a
+            number within 3 ULP of PyTorch's, plus `mean`. (That is up to 6 ULP where the product
+            ends just above a power of two, and more of a sum that cancels.)
 
         Raises:
             ValueError: If a size is negative, `dtype` another, `std` negative, or `mean` plus or
@@ -226,7 +227,7 @@ class Generator:
         Source: `torch.randint`.
         """
         size = _arguments.size(shape)
-        low, high = operator.index(low), operator.index(high)
+        low, high = _arguments.integer("low", low), _arguments.integer("high", high)
         if not -(2**63) <= low < high <= 2**63:
             raise ValueError(f"low: expected -2**63 <= low < high <= 2**63, got {low} and {high}")
         if (width := high - low) == 2**64:
@@ -256,7 +257,7 @@ class Generator:
 
         Source: `torch.randperm`.
         """
-        n = operator.index(n)
+        n = _arguments.integer("n", n)
         if not 0 <= n < (2**32 - 1) // 20:
             raise ValueError(f"n: expected 0 to {(2**32 - 1) // 20 - 1}, got {n}")
         return _draws.shuffled(self._twister.words(n - 1)) if n else np.empty(0, np.int64)

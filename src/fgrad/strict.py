@@ -8,6 +8,8 @@ themselves fuse or reorder. (One exception: XLA:CPU flushes numbers below 1.2e-3
 
 import functools
 import operator
+import platform
+from pathlib import Path
 from typing import Final
 
 import jax
@@ -26,6 +28,9 @@ COMPILER_OPTIONS: Final[dict[str, str | int]] = {
     "xla_backend_optimization_level": 0,
 }
 """`jax.jit(..., compiler_options=...)` under which XLA:CPU rounds after every operation."""
+
+PROCESSORS: Final = ("intel", "amd")
+"""The kinds of processor on which PyTorch's matrix product rounds differently."""
 
 _LANES, _ACCUMULATORS, _LEVELS = 8, 4, 4  # of PyTorch's sum, compiled for AVX2
 
@@ -77,7 +82,9 @@ def power(base: ArrayLike, exponent: float) -> Array:
     """
     base = jnp.asarray(base)
     # An exponent that depends on the data is no constant that the compiler could look at.
-    return lax.pow(base, jnp.where(jnp.isnan(base), base, jnp.asarray(exponent, base.dtype)))
+    # It has no derivative, though: the logarithm of a negative base would be NaN.
+    data = lax.stop_gradient(base)
+    return lax.pow(base, jnp.where(jnp.isnan(data), data, jnp.asarray(exponent, base.dtype)))
 
 
 def sum_in_order(values: ArrayLike) -> Array:
@@ -148,50 +155,78 @@ def _cascade(rows: Array) -> Array:
     return functools.reduce(operator.add, [*partial, sum_in_order(rows)])
 
 
-@jax.custom_vjp
-def linear(x: Array, weight: Array, bias: Array) -> Array:
+def processor() -> str:
+    """Return the kind of this machine's processor, as PyTorch's matrix library tells it: by vendor.
+
+    Returns:
+        `"intel"`, or `"amd"` for any other.
+
+    Example:
+        >>> processor() in PROCESSORS
+        True
+    """
+    try:
+        description = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux; Windows says "Intel64 Family 6 Model 151 Stepping 2, GenuineIntel"
+        description = platform.processor()
+    return "intel" if "GenuineIntel" in description else "amd"
+
+
+def linear(x: Array, weight: Array, bias: Array, *, processor: str) -> Array:
     r"""Return $x w + b$ as PyTorch computes `nn.Linear(1, 1)`, its gradients too.
 
-    Forward rounds twice. Backward, the weight's gradient is a dot product by fused multiply-adds
-    from the first sample to the last, the bias's PyTorch's sum. (From 256 samples on, PyTorch's
-    matrix product takes another order.)
+    Forward rounds twice. Backward, the bias's gradient is PyTorch's sum, and the weight's a dot
+    product from the first sample to the last: product and sum are rounded once on an Intel
+    processor, each on an AMD one. (From 256 samples on, Intel's takes another order.)
 
     Args:
         x: The inputs, float32 of shape (n, 1).
         weight: Float32 of shape (1, 1).
         bias: Float32 of shape (1,).
+        processor: Whose PyTorch to equal, `"intel"` or `"amd"`; this machine's is `processor()`.
 
     Returns:
         The outputs, of shape (n, 1).
 
     Raises:
-        ValueError: When differentiated, if `jax_enable_x64` is off.
+        ValueError: If `processor` is another word; and when differentiated for Intel's, if
+            `jax_enable_x64` is off.
 
     Example:
         >>> import numpy as np
-        >>> print(linear(np.float32([[3]]), np.float32([[2]]), np.float32([1])))
+        >>> print(linear(np.float32([[3]]), np.float32([[2]]), np.float32([1]), processor="amd"))
         [[7.]]
     """
+    if processor not in PROCESSORS:
+        raise ValueError(f"processor: expected {' or '.join(PROCESSORS)}, got {processor!r}")
+    return _linear(x, weight, bias, processor == "intel")
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _linear(x: Array, weight: Array, bias: Array, fused: bool) -> Array:
     return x * weight[0, 0] + bias[0]
 
 
-def _linear_forward(x: Array, weight: Array, bias: Array) -> tuple[Array, tuple[Array, Array]]:
-    return linear(x, weight, bias), (x, weight)
+def _linear_forward(
+    x: Array, weight: Array, bias: Array, fused: bool
+) -> tuple[Array, tuple[Array, Array]]:
+    return _linear(x, weight, bias, fused), (x, weight)
 
 
 def _linear_backward(
-    residuals: tuple[Array, Array], cotangent: Array
+    fused: bool, residuals: tuple[Array, Array], cotangent: Array
 ) -> tuple[Array, Array, Array]:
     x, weight = residuals
 
     def accumulate(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
-        return fused_multiply_add(*pair, total), None
+        a, b = pair
+        return fused_multiply_add(a, b, total) if fused else total + a * b, None
 
     weight_grad, _ = lax.scan(accumulate, jnp.zeros_like(weight[0]), (cotangent, x))
     return cotangent * weight[0, 0], weight_grad[None], sum_as_pytorch(cotangent[:, 0])[None]
 
 
-linear.defvjp(_linear_forward, _linear_backward)
+_linear.defvjp(_linear_forward, _linear_backward)
 
 
 def sgd(lr: float) -> optax.GradientTransformation:

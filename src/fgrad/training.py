@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from fgrad import _in_place
+from fgrad import _arguments, _in_place
 from fgrad import strict as strict_rounding
 from fgrad.types import Array, Batch, LossAndMetricsFn, LossFn, Metrics, Params
 
@@ -202,17 +202,18 @@ def fit(
         >>> print(f"{state.params:.5f}", history["loss"].shape)
         2.00000 (100, 3)
     """
-    try:
-        epochs = operator.index(epochs)
-    except TypeError:
-        raise ValueError(f"epochs: expected an integer, got {epochs!r}") from None
+    epochs = _arguments.integer("epochs", epochs)
     if not 0 <= epochs < 2**31:
         raise ValueError(f"epochs: expected 0 to 2**31 - 1, got {epochs}")
     if strict and jax.default_backend() != "cpu":
         raise ValueError(f"strict: expected the CPU backend, got {jax.default_backend()!r}")
     run = _compiled_strict if strict else _compiled
     final, history, finite = run(step, state, batches, epochs)
-    if not isinstance(finite, jax.core.Tracer) and not np.asarray(finite):
+    # Under jax.grad what depends on the parameters is traced, and what does not is known.
+    traced = any(
+        isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((final, history, finite))
+    )
+    if not traced and not np.asarray(finite):
         check_finite(final, history, batches)
     return final, history
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from programs import lines
 
+from fgrad import strict
+
 pytest.importorskip("torch")
 TOLERANCES = {"float64": (1e-12, 1e-12), "float32": (1.3e-6, 1e-5)}
 REFERENCES = Path(__file__).parent.parent / "references"
@@ -21,7 +23,11 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-RECORDED = sorted([*REFERENCES.glob("*.npz"), *REFERENCES.glob("*.json")])
+(OTHER,) = {*strict.PROCESSORS} - {strict.processor()}  # whose PyTorch this machine cannot run
+RECORDED = sorted(
+    {*REFERENCES.glob("*.npz"), *REFERENCES.glob("*.json")}
+    - {REFERENCES / f"linear_module_{OTHER}.json"}
+)
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name)

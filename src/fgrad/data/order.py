@@ -1,10 +1,9 @@
 """PyTorch's shuffle order and random split, from a seed."""
 
-import operator
-
 import numpy as np
 import numpy.typing as npt
 
+from fgrad import _arguments
 from fgrad.data.dataset import Dataset, take
 from fgrad.random import Generator
 
@@ -34,7 +33,7 @@ def epoch_order(rng: Generator, n: int) -> npt.NDArray[np.int64]:
 
     Source: `torch.utils.data.DataLoader(dataset, shuffle=True)` without a `generator`.
     """
-    if (n := operator.index(n)) < 1:
+    if (n := _arguments.integer("n", n)) < 1:
         raise ValueError(f"n: expected 1 or more, got {n}")
     rng.randint(0, 2**63, ())
     return Generator(int(rng.randint(0, 2**63, ()))).randperm(n)

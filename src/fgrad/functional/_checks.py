@@ -82,21 +82,36 @@ def integer(name: str, value: int, *, at_least: int | None = None) -> int:
 
 
 def pair(name: str, value: IntPair, *, at_least: int) -> tuple[int, int]:
-    """Return the argument as (height, width), each no less than `at_least`."""
+    """Return the argument, one for both or two, as (height, width), each at least `at_least`."""
     if not isinstance(value, Sequence):
         both = integer(name, value, at_least=at_least)
         return both, both
-    if len(value) != 2 or isinstance(value, str):
+    if len(value) not in (1, 2) or isinstance(value, str):
         raise ValueError(f"{name}: expected an integer or two of them, got {value!r}")
-    height, width = (integer(name, size, at_least=at_least) for size in value)
+    height, width = (integer(name, value[axis], at_least=at_least) for axis in (0, -1))
     return height, width
 
 
-def number(name: str, value: float, expected: str, accepts: Callable[[float], bool]) -> float:
-    """Return the argument as a float that `accepts` accepts."""
+def number(
+    name: str,
+    value: float | Array,
+    expected: str,
+    accepts: Callable[[float], bool],
+    dtype: jnp.dtype,
+) -> float | Array:
+    """Return the argument as a float that `accepts` accepts; a traced one, unread, in `dtype`."""
+    if isinstance(value, jax.core.Tracer) and value.ndim == 0 and value.dtype != bool:
+        return value.astype(dtype)
+    if isinstance(value, jax.Array | np.ndarray) and value.ndim == 0:
+        value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not accepts(value):
         raise ValueError(f"{name}: expected a number {expected}, got {value!r}")
     return float(value)
+
+
+def is_zero(value: float | Array) -> bool:
+    """Return whether a `number` is known to be 0."""
+    return not isinstance(value, jax.Array) and value == 0
 
 
 def flag(name: str, value: bool) -> bool:

@@ -1,6 +1,6 @@
 """How a pooling window slides over an image, one axis at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -62,7 +62,10 @@ def sliding_windows(
 ) -> tuple[Windows, ...]:
     """Return the windows over the rows and over the columns, arguments checked."""
     kernels = _checks.pair("kernel_size", kernel_size, at_least=1)
-    strides = kernels if stride is None else _checks.pair("stride", stride, at_least=1)
+    if stride is None or (isinstance(stride, Sequence) and not stride):  # PyTorch's own default
+        strides = kernels
+    else:
+        strides = _checks.pair("stride", stride, at_least=1)
     paddings = _checks.pair("padding", padding, at_least=0)
     dilations = _checks.pair("dilation", dilation, at_least=1)
     _checks.flag("ceil_mode", ceil_mode)

@@ -39,7 +39,9 @@ def relu(input: ArrayLike, inplace: bool = False) -> Array:
     return jnp.where(input <= 0, 0, input)
 
 
-def leaky_relu(input: ArrayLike, negative_slope: float = 0.01, inplace: bool = False) -> Array:
+def leaky_relu(
+    input: ArrayLike, negative_slope: float | Array = 0.01, inplace: bool = False
+) -> Array:
     r"""Return $x$ where it is positive and $\mathrm{negative\_slope} \cdot x$ elsewhere.
 
     Its derivative at 0 is `negative_slope`.
@@ -65,9 +67,12 @@ def leaky_relu(input: ArrayLike, negative_slope: float = 0.01, inplace: bool = F
     """
     _checks.not_in_place(inplace)
     input = _checks.floating("input", input)
-    slope = _checks.number("negative_slope", negative_slope, "of any size", lambda value: True)
     x = _checks.widen(input)
-    return jnp.where(x > 0, x, slope * x).astype(input.dtype)
+    slope = _checks.number(
+        "negative_slope", negative_slope, "of any size", lambda value: True, x.dtype
+    )
+    # A choice of factors, and not of products: an infinite slope would reach the other's gradient.
+    return (x * jnp.where(x > 0, 1, slope).astype(x.dtype)).astype(input.dtype)
 
 
 def sigmoid(input: ArrayLike) -> Array:

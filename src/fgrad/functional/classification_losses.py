@@ -66,7 +66,7 @@ def cross_entropy(
     ignore_index: int = -100,
     reduce: None = None,
     reduction: str = "mean",
-    label_smoothing: float = 0.0,
+    label_smoothing: float | Array = 0.0,
 ) -> Array:
     r"""Return the cross entropy of scores, before any softmax, against classes.
 
@@ -107,17 +107,22 @@ def cross_entropy(
     Source: `torch.nn.functional.cross_entropy`.
     """
     check_reduction(reduction, size_average=size_average, reduce=reduce)
-    smoothing = _checks.number(
-        "label_smoothing", label_smoothing, "from 0 to 1", lambda value: 0 <= value <= 1
-    )
     scores = _scores(input)
-    weight = _class_weight(weight, scores)
     axis, classes = _class_axis(scores)
-    log_probs = jax.nn.log_softmax(_checks.widen(scores), axis)
-    # One weight a class, along the class axis of the scores.
-    shape = [1] * scores.ndim
-    shape[axis] = classes
-    weighted = log_probs * weight.reshape(shape)
+    log_probs = weighted = jax.nn.log_softmax(_checks.widen(scores), axis)
+    smoothing = _checks.number(
+        "label_smoothing",
+        label_smoothing,
+        "from 0 to 1",
+        lambda value: 0 <= value <= 1,
+        log_probs.dtype,
+    )
+    weight = _class_weight(weight, scores)
+    if weight is not None:
+        # One weight a class, along the class axis of the scores.
+        shape = [1] * scores.ndim
+        shape[axis] = classes
+        weighted = log_probs * weight.reshape(shape)
     if jnp.shape(target) == scores.shape:
         if _checks.integer("ignore_index", ignore_index) >= 0:
             raise ValueError(
@@ -125,13 +130,13 @@ def cross_entropy(
                 f"{ignore_index}"
             )
         probs = _checks.widen(_checks.floating("target", target, dtype=scores.dtype))
-        if smoothing:
+        if not _checks.is_zero(smoothing):
             probs = (1 - smoothing) * probs + smoothing / classes
         losses = -jnp.sum(weighted * probs, axis)
         return reduced(losses, reduction).astype(scores.dtype)
     index, ignored = _class_indices(target, scores, ignore_index)
     losses, weights = _pick(log_probs, index, ignored, weight)
-    if smoothing:
+    if not _checks.is_zero(smoothing):
         uniform = jnp.where(ignored, 0, -jnp.sum(weighted, axis))
         losses = (1 - smoothing) * losses + smoothing / classes * uniform
     return reduced(losses, reduction, total=jnp.sum(weights)).astype(scores.dtype)
@@ -153,11 +158,11 @@ def _class_axis(scores: Array) -> tuple[int, int]:
     return axis, scores.shape[axis]
 
 
-def _class_weight(weight: ArrayLike | None, scores: Array) -> Array:
-    """Return the classes' weights, ready to compute with."""
-    _, classes = _class_axis(scores)
+def _class_weight(weight: ArrayLike | None, scores: Array) -> Array | None:
+    """Return the classes' weights, ready to compute with; None for ones."""
     if weight is None:
-        return jnp.ones((classes,), _checks.widen(scores).dtype)
+        return None
+    _, classes = _class_axis(scores)
     return _checks.widen(_checks.floating("weight", weight, dtype=scores.dtype, shape=(classes,)))
 
 
@@ -189,13 +194,19 @@ def _class_indices(target: ArrayLike, scores: Array, ignore_index: int) -> tuple
     return index, index == ignore_index
 
 
-def _pick(log_probs: Array, index: Array, ignored: Array, weight: Array) -> tuple[Array, Array]:
+def _pick(
+    log_probs: Array, index: Array, ignored: Array, weight: Array | None
+) -> tuple[Array, Array]:
     """Return the losses of the target classes, and their weights; both 0 where ignored."""
     axis, classes = _class_axis(log_probs)
     # JAX counts a negative index from the end. Past the end instead, it reads NaN.
     index = jnp.where(index < 0, classes, index)
     picked = jnp.take_along_axis(log_probs, jnp.expand_dims(index, axis), axis, mode="fill")
     picked = jnp.where(ignored, 0, jnp.squeeze(picked, axis))
-    weights = jnp.where(ignored, 0, jnp.take(weight, index, mode="fill"))
+    weights = jnp.where(ignored, 0, 1).astype(log_probs.dtype)
+    if weight is not None:
+        where = jax.typeof(index).sharding  # the labels may lie on many devices: so do the weights
+        found = weight.at[index].get(mode="fill", fill_value=jnp.nan, out_sharding=where)
+        weights = jnp.where(ignored, 0, found)
     # A difference, so that what is ignored is 0 and not -0.
     return 0 - picked * weights, weights

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fgrad.functional import _axes, _checks, _formulation, _patches, _stencil
+from fgrad.functional import _axes, _checks, _depthwise, _formulation, _patches, _stencil
 from fgrad.functional._checks import IntPair
 from fgrad.functional.activations import relu
 from fgrad.functional.pooling import max_pool2d
@@ -247,6 +247,16 @@ def _convolution(images: Array, weight: Array, bias: Array | None, sliding: Slid
         shifted = _checks.widen(output) + _checks.widen(bias)[None, :, None, None]
         return shifted.astype(images.dtype)
 
+    def channel_by_channel(images: Array, weight: Array, bias: Array | None) -> Array:
+        output = _depthwise.convolve(
+            images, weight, sliding.strides, sliding.padding, sliding.dilation
+        )
+        return output if bias is None else output + bias[None, :, None, None]
+
+    if _is_depthwise(images, weight, sliding):
+        return lax.platform_dependent(
+            images, weight, bias, cpu=channel_by_channel, default=as_convolution
+        )
     if not _prefers_products(images, sliding):
         return as_convolution(images, weight, bias)
     return lax.platform_dependent(images, weight, bias, cpu=as_products, default=as_convolution)
@@ -282,11 +292,22 @@ def _shifted(outputs: Array, bias: Array | None) -> Array:
 
 def _prefers_products(images: Array, sliding: Sliding) -> bool:
     """Return whether a CPU convolves faster by products of matrices."""
-    wide = images.dtype in (jnp.float32, jnp.float64)
     plain = sliding.dilation == (1, 1) and sliding.groups == 1
+    return plain and len(images) > 0 and _is_free(images)
+
+
+def _is_depthwise(images: Array, weight: Array, sliding: Sliding) -> bool:
+    """Return whether a CPU convolves faster channel by channel."""
+    _, in_group, height, width = weight.shape
+    apart = in_group == 1 and sliding.groups > 1
+    return apart and height * width <= _depthwise.MOST_TAPS and _is_free(images)
+
+
+def _is_free(images: Array) -> bool:
+    """Return whether images may be cut and joined, and hold enough bits to be summed in."""
+    wide = images.dtype in (jnp.float32, jnp.float64)
     # Where the axes lie on devices by explicit sharding, they cannot be cut and joined freely.
-    sharded = any(axis is not None for axis in jax.typeof(images).sharding.spec)
-    return wide and plain and len(images) > 0 and not sharded
+    return wide and all(axis is None for axis in jax.typeof(images).sharding.spec)
 
 
 def _fastest(

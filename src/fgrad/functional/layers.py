@@ -94,7 +94,7 @@ def flatten(input: ArrayLike, start_dim: int = 0, end_dim: int = -1) -> Array:
 
 def dropout(
     input: ArrayLike,
-    p: float = 0.5,
+    p: float | Array = 0.5,
     training: bool = True,
     inplace: bool = False,
     *,
@@ -129,12 +129,14 @@ def dropout(
     """
     _checks.not_in_place(inplace)
     input = _checks.floating("input", input)
-    p = _checks.number("p", p, "from 0 to 1", lambda value: 0 <= value <= 1)
+    dtype = _checks.widen(input).dtype
+    p = _checks.number("p", p, "from 0 to 1", lambda value: 0 <= value <= 1, dtype)
     if not _checks.flag("training", training):
         return input
     if key is None:
         raise ValueError("key: expected a jax.random.key in training, got None")
     # A product, and not a choice, so that an infinity times zero is NaN, as in PyTorch.
-    scale = 1 / (1 - p) if p < 1 else 0.0
+    some = jnp.asarray(p < 1)
+    scale = jnp.where(some, 1 / jnp.where(some, 1 - p, 1), 0)
     kept = jax.random.bernoulli(key, 1 - p, input.shape)
     return input * jnp.where(kept, scale, 0).astype(input.dtype)

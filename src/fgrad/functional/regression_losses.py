@@ -96,7 +96,7 @@ def smooth_l1_loss(
     size_average: None = None,
     reduce: None = None,
     reduction: str = "mean",
-    beta: float = 1.0,
+    beta: float | Array = 1.0,
 ) -> Array:
     r"""Return the absolute error, made smooth around 0.
 
@@ -127,12 +127,14 @@ def smooth_l1_loss(
     Source: `torch.nn.functional.smooth_l1_loss`.
     """
     check_reduction(reduction, size_average=size_average, reduce=reduce)
-    beta = _checks.number("beta", beta, "of at least 0", lambda value: value >= 0)
     input, error, _ = _operands(input, target, None)
-    if beta == 0:
+    beta = _checks.number("beta", beta, "of at least 0", lambda value: value >= 0, error.dtype)
+    if _checks.is_zero(beta):
         return reduced(_absolute(error), reduction).astype(input.dtype)
     far, small, large = _split(error, beta)
-    losses = jnp.where(far, large - beta / 2, jnp.square(small) / (2 * beta))
+    # A traced beta may be 0 as well, where every error is far.
+    width = jnp.where(far, 1, 2 * beta).astype(error.dtype)
+    losses = jnp.where(far, large - beta / 2, jnp.square(small) / width)
     return reduced(losses, reduction).astype(input.dtype)
 
 
@@ -140,7 +142,7 @@ def huber_loss(
     input: ArrayLike,
     target: ArrayLike,
     reduction: str = "mean",
-    delta: float = 1.0,
+    delta: float | Array = 1.0,
     weight: ArrayLike | None = None,
 ) -> Array:
     r"""Return half the squared error, continued by a straight line.
@@ -173,8 +175,8 @@ def huber_loss(
     Source: `torch.nn.functional.huber_loss`.
     """
     check_reduction(reduction)
-    delta = _checks.number("delta", delta, "above 0", lambda value: value > 0)
     input, error, weight = _operands(input, target, weight)
+    delta = _checks.number("delta", delta, "above 0", lambda value: value > 0, error.dtype)
     far, small, large = _split(error, delta)
     losses = jnp.where(far, delta * (large - delta / 2), 0.5 * jnp.square(small))
     if weight is not None:
@@ -201,12 +203,13 @@ def _absolute(error: Array) -> Array:
     return jnp.where(jnp.abs(error) > 0, signed, lax.stop_gradient(error))
 
 
-def _split(error: Array, edge: float) -> tuple[Array, Array, Array]:
+def _split(error: Array, edge: float | Array) -> tuple[Array, Array, Array]:
     """Return where an error reaches the edge, the others as they are, and these in size.
 
     Each is 0 where it is not used: else its infinities would reach the other's gradient.
     """
-    far = jnp.abs(error) >= edge
+    # Not by the absolute value, which XLA takes to be at least 0 even where it is NaN.
+    far = (error >= edge) | (error <= -edge)
     return far, jnp.where(far, 0, error), jnp.where(far, _absolute(error), 0)
 
 
