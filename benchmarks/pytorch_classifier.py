@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Net(nn.Module):
-    """The network of the note 000_2185e7157982b1ca.txt."""
+    """The LeNet of the lesson on automatic differentiation."""
 
     def __init__(self) -> None:
-        """Make its layers, in the note's order."""
+        """Make its layers, in the lesson's order."""
         super().__init__()
         self.conv1 = nn.Conv2d(1, 6, 5)
         self.conv2 = nn.Conv2d(6, 16, 5)

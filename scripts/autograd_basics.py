@@ -4,7 +4,7 @@
 
 Every number is computed as it is printed. PyTorch is used for one line, where it is installed.
 
-Source: the notes 000_2185e7157982b1ca.txt, 001_903078c55586f53f.txt and 004_fdc6d58867d57cfd.txt.
+Source: the lessons on automatic differentiation, tensors and backpropagation (docs/lessons.md).
 """
 
 import importlib
@@ -35,12 +35,12 @@ def tensors() -> None:
 
 
 def polynomial(x: Array) -> Array:
-    """Return the note's y = sum(x^2 + 4x + 1)."""
+    """Return the lesson's y = sum(x^2 + 4x + 1)."""
     return jnp.sum(x**2 + 4 * x + 1)
 
 
 def gradient() -> None:
-    """Print the note's derivative, 2x + 4."""
+    """Print the lesson's derivative, 2x + 4."""
     x = jnp.array([[1.0, 2.0], [3.0, 4.0]])
     y, grad = jax.value_and_grad(polynomial)(x)
     print(f"x = {x.tolist()}")

@@ -1,4 +1,4 @@
-"""Backpropagation by hand, as a picture: the note's two derivations, at any point.
+"""Backpropagation by hand, as a picture: the lesson's two derivations, at any point.
 
 The line y_hat = w x + b and the parabola y_hat = w1 x^2 + w2 x + b, both with the loss
 (y_hat - y)^2, forward and back. The figures in docs/images are made by
@@ -8,7 +8,7 @@ The line y_hat = w x + b and the parabola y_hat = w1 x^2 + w2 x + b, both with t
 
 and with `--train 10` ten updates follow. The exit code is 1 if they leave the finite numbers.
 
-Source: the note 004_fdc6d58867d57cfd.txt.
+Source: the lesson on backpropagation (docs/lessons.md).
 """
 
 from collections.abc import Callable, Mapping

@@ -1,9 +1,9 @@
 """Run the notes' convolutional networks from a seed, and print PyTorch's numbers.
 
 --net convnet  a random image and a random target, the L1 loss, backward and one SGD step, as in
-               the note 003_84a7f66add34cfb7.txt (the default); --steps N goes on
---net lenet    a random image forward and a random cotangent back, as in the note
-               000_2185e7157982b1ca.txt, with the norm of every gradient
+               the lesson on one image (the default); --steps N goes on
+--net lenet    a random image forward and a random cotangent back, as in the lesson on automatic
+               differentiation, with the norm of every gradient
 
 All is drawn from one generator, the network first: what torch.manual_seed(N) gives with --seed N.
 """
@@ -49,7 +49,7 @@ def parse() -> argparse.Namespace:
 
 
 def train(args: argparse.Namespace) -> tuple[dict[str, Any], fgrad.DivergenceError | None]:
-    """Train the note's network on one random image, in one compiled program."""
+    """Train the lesson's network on one random image, in one compiled program."""
     rng = Generator(args.seed)
     params = convnet.init(rng)
     x, target = rng.randn((1, 1, 32, 32)), rng.randn((2,)).reshape(1, 2)
@@ -99,7 +99,7 @@ def train_lines(results: dict[str, Any]) -> Iterator[str]:
 
 
 def backward(args: argparse.Namespace) -> dict[str, Any]:
-    """Run a random image through the note's network, and a random cotangent back."""
+    """Run a random image through the lesson's network, and a random cotangent back."""
     rng = Generator(args.seed)
     params = lenet.init(rng)
     x, cotangent = rng.randn((1, 1, 32, 32)), rng.randn((1, 10))

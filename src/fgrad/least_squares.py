@@ -36,7 +36,7 @@ def least_squares(apply: ApplyFn, params: Params, x: ArrayLike, y: ArrayLike) ->
         >>> print(f"{best['weight'].item():.5f}")
         2.00000
 
-    Source: the note 000_2185e7157982b1ca.txt, which finds the optimum by descent.
+    Source: the lesson on automatic differentiation, which finds the optimum by descent.
     """
     zeros, unravel = ravel_pytree(jax.tree.map(jnp.zeros_like, params))
     at_zero = apply(unravel(zeros), x)

@@ -1,4 +1,4 @@
-"""The network of the note 003_84a7f66add34cfb7.txt: two convolutions, and no pooling."""
+"""The network of the lesson on one image: two convolutions, and no pooling."""
 
 import jax
 import numpy as np
@@ -16,8 +16,8 @@ def init(
 
     Args:
         rng: A `fgrad.random.Generator` for PyTorch's bits, or a `jax.random.key`.
-        channels: How many an image has; 1 in the note.
-        classes: How many outputs there are; 2 in the note.
+        channels: How many an image has; 1 in the lesson.
+        classes: How many outputs there are; 2 in the lesson.
         dtype: float32 or float64.
 
     Returns:
@@ -31,7 +31,7 @@ def init(
         >>> print(init(Generator(0))["fc1"]["weight"].shape)
         (512, 12544)
 
-    Source: the note's Net.
+    Source: the lesson's Net.
     """
     return layers.init(rng, _shapes(channels, classes), dtype=dtype)
 
@@ -58,7 +58,7 @@ def apply(params: Params, x: ArrayLike) -> Array:
         >>> print(apply(init(rng), rng.randn((1, 1, 32, 32))).shape)
         (1, 2)
 
-    Source: the note's Net.
+    Source: the lesson's Net.
     """
     channels = layers.size(params, "conv1", axis=1, default=1)
     classes = layers.size(params, "fc3", axis=0, default=2)

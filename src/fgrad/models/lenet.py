@@ -1,4 +1,4 @@
-"""The LeNet-style network of the note 000_2185e7157982b1ca.txt: 32x32 images to ten scores."""
+"""The LeNet of the lesson on automatic differentiation: 32x32 images to ten scores."""
 
 import jax
 import numpy as np
@@ -16,8 +16,8 @@ def init(
 
     Args:
         rng: A `fgrad.random.Generator` for PyTorch's bits, or a `jax.random.key`.
-        channels: How many an image has; 1 in the note.
-        classes: How many outputs there are; 10 in the note.
+        channels: How many an image has; 1 in the lesson.
+        classes: How many outputs there are; 10 in the lesson.
         dtype: float32 or float64.
 
     Returns:
@@ -32,7 +32,7 @@ def init(
         >>> print(list(params), params["conv1"]["weight"][0, 0, 0, 0])
         ['conv1', 'conv2', 'fc1', 'fc2', 'fc3'] -0.001497364
 
-    Source: the note's Net.
+    Source: the lesson's Net.
     """
     return layers.init(rng, _shapes(channels, classes), dtype=dtype)
 
@@ -60,7 +60,7 @@ def apply(params: Params, x: ArrayLike) -> Array:
         >>> print(apply(init(rng), rng.randn((2, 1, 32, 32))).shape)
         (2, 10)
 
-    Source: the note's Net.
+    Source: the lesson's Net.
     """
     channels = layers.size(params, "conv1", axis=1, default=1)
     classes = layers.size(params, "fc3", axis=0, default=10)

@@ -21,7 +21,7 @@ def init(rng: Rng, *, bias: bool = True) -> dict[str, Array]:
         >>> print(init(Generator(0), bias=False))
         {'weight': Array([[-0.00748682]], dtype=float32)}
 
-    Source: `torch.nn.Linear`; the notes 002_7eac1f8e59c11a0f.txt and 000_2185e7157982b1ca.txt.
+    Source: `torch.nn.Linear`; the lesson on linear regression.
     """
     return fgrad.init.linear(rng, 1, 1, bias=bias)
 
@@ -44,7 +44,7 @@ def apply(params: Params, x: ArrayLike) -> Array:
         >>> apply({"weight": jnp.ones((1, 1))}, jnp.array([[4.0]]))
         Array([[4.]], dtype=float32)
 
-    Source: `torch.nn.functional.linear`; the note 004_fdc6d58867d57cfd.txt.
+    Source: `torch.nn.functional.linear`; the lesson on backpropagation.
     """
     weight = jnp.asarray(params["weight"])
     x = jnp.asarray(x)

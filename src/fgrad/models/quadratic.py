@@ -1,4 +1,4 @@
-"""The parabola of the note 004_fdc6d58867d57cfd.txt: y = w1 x^2 + w2 x + b."""
+"""The parabola of the lesson on backpropagation: y = w1 x^2 + w2 x + b."""
 
 import jax.numpy as jnp
 
