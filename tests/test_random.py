@@ -12,9 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fgrad import _draws
-from fgrad._draws import Floats
-from fgrad.random import Generator
+from fgrad.random import Generator, _draws
+from fgrad.random._draws import Floats
 
 with np.load(Path(__file__).parent / "references" / "random.npz", allow_pickle=False) as _file:
     REFERENCES = dict(_file)

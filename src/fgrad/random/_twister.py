@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from fgrad import _draws
+from fgrad.random import _draws
 
 # The bytes of `torch.Generator.get_state()`. The twister has given `next` of its 624 words, and
 # has `left` - 1 to go; a new one has given none, and makes its words at the first draw.

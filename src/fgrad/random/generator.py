@@ -1,4 +1,4 @@
-"""PyTorch's CPU random numbers from a seed, in NumPy: PyTorch is not needed."""
+"""The generator: a PyTorch call in, the same numbers out."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -6,9 +6,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from fgrad import _arguments, _draws
-from fgrad._draws import Floats
-from fgrad._twister import Twister
+from fgrad import _arguments
+from fgrad.random import _draws
+from fgrad.random._draws import Floats
+from fgrad.random._twister import Twister
 
 # What is made at a time, in bytes: it fits in the processor's cache. A multiple of 16 numbers.
 _CHUNK: Final = 2**16
