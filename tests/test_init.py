@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from fgrad import init
-from fgrad.random import Generator
-from fgrad.types import Rng
+from fgrad.random import Generator, Rng
 
 with np.load(Path(__file__).parent / "references" / "init.npz", allow_pickle=False) as _file:
     REFERENCES = dict(_file)

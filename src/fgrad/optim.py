@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fgrad import _arguments
+from fgrad import _checks
 
 
 def sgd(
@@ -69,10 +69,10 @@ def sgd(
         if lr.ndim:
             raise ValueError(f"lr: expected a scalar, got shape {lr.shape}")
     elif not callable(lr):
-        _arguments.not_negative("lr", lr)
-    momentum = _arguments.not_negative("momentum", momentum)
-    dampening = _arguments.number("dampening", dampening)
-    weight_decay = _arguments.not_negative("weight_decay", weight_decay)
+        _checks.not_negative("lr", lr)
+    momentum = _checks.not_negative("momentum", momentum)
+    dampening = _checks.finite("dampening", dampening)
+    weight_decay = _checks.not_negative("weight_decay", weight_decay)
     if nesterov and (momentum == 0 or dampening != 0):
         raise ValueError(
             "nesterov: expected a momentum above 0 and a dampening of 0, got "

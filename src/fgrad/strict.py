@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from fgrad import _arguments
+from fgrad import _checks
 from fgrad.types import Array, ArrayLike
 
 COMPILER_OPTIONS: Final[dict[str, str | int]] = {
@@ -255,7 +255,7 @@ def sgd(lr: float) -> optax.GradientTransformation:
         >>> print(updates["w"].dtype, updates["w"])
         float64 -0.006999999724328521
     """
-    scale = np.asarray(-_arguments.number("lr", lr, dtype=np.dtype(np.float32)), np.float32)
+    scale = np.asarray(-_checks.finite("lr", lr, dtype=np.dtype(np.float32)), np.float32)
     if not scale < 0:
         raise ValueError(f"lr: expected above 0, got {lr}")
     return optax.stateless(

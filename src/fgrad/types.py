@@ -6,8 +6,6 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
-from fgrad.random import Generator
-
 Array: TypeAlias = jax.Array
 ArrayLike: TypeAlias = jax.Array | np.ndarray[Any, Any]
 
@@ -19,9 +17,6 @@ Batch: TypeAlias = Any
 
 Metrics: TypeAlias = Mapping[str, Any]
 """What one step reports, by name: `loss`, and `grads` and `params` where asked for."""
-
-Rng: TypeAlias = Generator | Array
-"""`fgrad.random.Generator(seed)` for PyTorch's bits, or a `jax.random.key`."""
 
 ApplyFn: TypeAlias = Callable[[Params, Any], Array]
 LossFn: TypeAlias = Callable[[Params, Batch], Array]

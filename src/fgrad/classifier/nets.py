@@ -5,7 +5,8 @@ from typing import Final, NamedTuple
 
 from fgrad import functional as F
 from fgrad.models import convnet, lenet, mlp
-from fgrad.types import ApplyFn, Array, ArrayLike, Params, Rng
+from fgrad.random import Rng
+from fgrad.types import ApplyFn, Array, ArrayLike, Params
 
 SIZE: Final = 32
 """The height and the width of the images that they take."""

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from fgrad import _arguments
+from fgrad import _checks
 from fgrad.data.dataset import Dataset, take
 from fgrad.random import Generator
 
@@ -33,7 +33,7 @@ def epoch_order(rng: Generator, n: int) -> npt.NDArray[np.int64]:
 
     Source: `torch.utils.data.DataLoader(dataset, shuffle=True)` without a `generator`.
     """
-    if (n := _arguments.integer("n", n)) < 1:
+    if (n := _checks.integer("n", n)) < 1:
         raise ValueError(f"n: expected 1 or more, got {n}")
     rng.randint(0, 2**63, ())
     return Generator(int(rng.randint(0, 2**63, ()))).randperm(n)

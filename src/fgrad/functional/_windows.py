@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from jax import lax
 
-from fgrad.functional import _checks
-from fgrad.functional._checks import IntPair
+from fgrad import _checks
+from fgrad._checks import IntPair
 from fgrad.types import Array
 
 

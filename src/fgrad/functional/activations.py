@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-from fgrad.functional import _checks
+from fgrad import _checks
 from fgrad.types import Array, ArrayLike
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fgrad.functional import _checks
+from fgrad import _checks
 from fgrad.functional._reduction import check_reduction, reduced
 from fgrad.types import Array, ArrayLike
 

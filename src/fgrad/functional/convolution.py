@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fgrad.functional import _axes, _checks, _depthwise, _formulation, _patches, _stencil
-from fgrad.functional._checks import IntPair
+from fgrad import _checks
+from fgrad._checks import IntPair
+from fgrad.functional import _axes, _depthwise, _formulation, _patches, _stencil
 from fgrad.functional.activations import relu
 from fgrad.functional.pooling import max_pool2d
 from fgrad.types import Array, ArrayLike

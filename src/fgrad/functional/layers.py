@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from fgrad.functional import _checks
+from fgrad import _checks
 from fgrad.types import Array, ArrayLike
 
 

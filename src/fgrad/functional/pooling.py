@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from jax import lax
 
-from fgrad.functional import _checks
-from fgrad.functional._checks import IntPair
+from fgrad import _checks
+from fgrad._checks import IntPair
 from fgrad.functional._windows import Windows, sliding_windows
 from fgrad.types import Array, ArrayLike
 

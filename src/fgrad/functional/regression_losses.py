@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax import lax
 
-from fgrad.functional import _checks
+from fgrad import _checks
 from fgrad.functional._reduction import check_reduction, reduced
 from fgrad.types import Array, ArrayLike
 

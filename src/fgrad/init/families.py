@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from fgrad import _arguments
-from fgrad.random import Generator
-from fgrad.types import Array, Rng
+from fgrad import _checks
+from fgrad.random import Generator, Rng
+from fgrad.types import Array
 
 
 def uniform(
@@ -44,7 +44,7 @@ def uniform(
     Source: `torch.nn.init.uniform_`.
     """
     shape = check_draw(rng, shape, dtype)
-    a, b = _arguments.interval(a, b, ("a", "b"), np.dtype(dtype))
+    a, b = _checks.interval(a, b, ("a", "b"), np.dtype(dtype))
     if isinstance(rng, Generator):
         return jnp.asarray(rng.uniform(shape, a, b, dtype=dtype))
     return jax.random.uniform(rng, shape, np.dtype(dtype), a, b)
@@ -82,7 +82,7 @@ def normal(
     Source: `torch.nn.init.normal_`.
     """
     shape = check_draw(rng, shape, dtype)
-    mean, std = _arguments.mean_and_std(mean, std, np.dtype(dtype))
+    mean, std = _checks.mean_and_std(mean, std, np.dtype(dtype))
     if isinstance(rng, Generator):
         return jnp.asarray(rng.normal(shape, mean, std, dtype=dtype))
     return jax.random.normal(rng, shape, np.dtype(dtype)) * std + mean
@@ -251,7 +251,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
     Source: `torch.nn.init.calculate_gain`.
     """
-    slope = 0.01 if param is None else _arguments.number("param", param)
+    slope = 0.01 if param is None else _checks.finite("param", param)
     gains = {
         "sigmoid": 1.0,
         "tanh": 5.0 / 3,
@@ -267,7 +267,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def _fans(shape: tuple[int, ...]) -> dict[str, int]:
-    shape = _arguments.shape(shape)
+    shape = _checks.shape(shape)
     if len(shape) < 2:
         raise ValueError(f"shape: expected two axes or more, got {shape}")
     field = math.prod(shape[2:])
@@ -276,14 +276,14 @@ def _fans(shape: tuple[int, ...]) -> dict[str, int]:
 
 
 def _xavier_std(shape: tuple[int, ...], gain: float) -> float:
-    return _arguments.not_negative("gain", gain) * math.sqrt(2.0 / sum(_fans(shape).values()))
+    return _checks.not_negative("gain", gain) * math.sqrt(2.0 / sum(_fans(shape).values()))
 
 
 def _kaiming_std(shape: tuple[int, ...], a: float, mode: str, nonlinearity: str) -> float:
     fans = _fans(shape)
     if mode not in fans:
         raise ValueError(f"mode: expected 'fan_in' or 'fan_out', got {mode!r}")
-    return calculate_gain(nonlinearity, _arguments.number("a", a)) / math.sqrt(fans[mode])
+    return calculate_gain(nonlinearity, _checks.finite("a", a)) / math.sqrt(fans[mode])
 
 
 def check_draw(rng: Rng, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> tuple[int, ...]:
@@ -295,7 +295,7 @@ def check_draw(rng: Rng, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> 
         raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
     if np.dtype(dtype) == np.float64 and jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
         raise ValueError("dtype: expected jax_enable_x64 to be set for float64, got it unset")
-    return _arguments.shape(shape)
+    return _checks.shape(shape)
 
 
 def _is_key(rng: object) -> bool:

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from fgrad.functional import _checks
+from fgrad import _checks
 from fgrad.init.families import check_draw, kaiming_uniform, uniform
-from fgrad.random import Generator
-from fgrad.types import Array, Rng
+from fgrad.random import Generator, Rng
+from fgrad.types import Array
 
 
 def linear(

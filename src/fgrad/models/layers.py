@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 import fgrad.init
-from fgrad.random import Generator
-from fgrad.types import Array, ArrayLike, Params, Rng
+from fgrad.random import Generator, Rng
+from fgrad.types import Array, ArrayLike, Params
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 """By layer, in PyTorch's order: a weight of shape (out, in), or (out, in, height, width)."""

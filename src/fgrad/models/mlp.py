@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from fgrad import functional as F
 from fgrad.models import layers
-from fgrad.types import Array, ArrayLike, Params, Rng
+from fgrad.random import Rng
+from fgrad.types import Array, ArrayLike, Params
 
 
 def init(

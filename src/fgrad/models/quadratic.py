@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 
 import fgrad.init
-from fgrad.types import Array, ArrayLike, Params, Rng
+from fgrad.random import Rng
+from fgrad.types import Array, ArrayLike, Params
 
 
 def init(rng: Rng) -> dict[str, Array]:

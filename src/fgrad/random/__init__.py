@@ -4,6 +4,12 @@
 the arithmetic from words to numbers.
 """
 
-from fgrad.random.generator import Generator
+from typing import TypeAlias
 
-__all__ = ["Generator"]
+from fgrad.random.generator import Generator
+from fgrad.types import Array
+
+__all__ = ["Generator", "Rng"]
+
+Rng: TypeAlias = Generator | Array
+"""`fgrad.random.Generator(seed)` for PyTorch's bits, or a `jax.random.key`."""

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from fgrad import _arguments
+from fgrad import _checks
 from fgrad.random import _draws
 from fgrad.random._draws import Floats
 from fgrad.random._twister import Twister
@@ -39,7 +39,7 @@ class Generator:
 
     def __init__(self, seed: int) -> None:
         """Seed the generator, as `torch.manual_seed` does."""
-        seed = _arguments.integer("seed", seed)
+        seed = _checks.integer("seed", seed)
         if not -(2**63) <= seed < 2**64:
             raise ValueError(f"seed: expected an integer from -2**63 to 2**64 - 1, got {seed}")
         self._twister = Twister(seed % 2**64)
@@ -132,7 +132,7 @@ class Generator:
         Source: `torch.Tensor.uniform_`.
         """
         result = _empty(shape, dtype)
-        low, high = _arguments.interval(low, high, ("low", "high"), result.dtype)
+        low, high = _checks.interval(low, high, ("low", "high"), result.dtype)
         for chunk in _chunks(result):
             unit = self._twister.unit(chunk.size, result.dtype)
             chunk[:] = unit if (low, high) == (0, 1) else _draws.stretch(unit, low, high)
@@ -191,7 +191,7 @@ class Generator:
         Source: `torch.Tensor.normal_`.
         """
         result = _empty(shape, dtype)
-        mean, std = _arguments.mean_and_std(mean, std, result.dtype)
+        mean, std = _checks.mean_and_std(mean, std, result.dtype)
         if result.size < 16:
             # Few numbers come one by one from float64, and are kept in pairs across calls.
             for i in range(result.size):
@@ -227,8 +227,8 @@ class Generator:
 
         Source: `torch.randint`.
         """
-        size = _arguments.size(shape)
-        low, high = _arguments.integer("low", low), _arguments.integer("high", high)
+        size = _checks.size(shape)
+        low, high = _checks.integer("low", low), _checks.integer("high", high)
         if not -(2**63) <= low < high <= 2**63:
             raise ValueError(f"low: expected -2**63 <= low < high <= 2**63, got {low} and {high}")
         if (width := high - low) == 2**64:
@@ -258,7 +258,7 @@ class Generator:
 
         Source: `torch.randperm`.
         """
-        n = _arguments.integer("n", n)
+        n = _checks.integer("n", n)
         if not 0 <= n < (2**32 - 1) // 20:
             raise ValueError(f"n: expected 0 to {(2**32 - 1) // 20 - 1}, got {n}")
         return _draws.shuffled(self._twister.words(n - 1)) if n else np.empty(0, np.int64)
@@ -303,7 +303,7 @@ def _empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Floats:
     """Return a flat array to fill."""
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
-    return np.empty(_arguments.size(shape), dtype)
+    return np.empty(_checks.size(shape), dtype)
 
 
 def _chunks(array: Floats) -> Iterator[Floats]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fgrad import _arguments
+from fgrad import _checks
 from fgrad import strict as strict_rounding
 from fgrad.training.step import Step, TrainState
 from fgrad.types import Array, Batch, Metrics
@@ -91,7 +91,7 @@ def fit(
         >>> print(f"{state.params:.5f}", history["loss"].shape)
         2.00000 (100, 3)
     """
-    epochs = _arguments.integer("epochs", epochs)
+    epochs = _checks.integer("epochs", epochs)
     if not 0 <= epochs < 2**31:
         raise ValueError(f"epochs: expected 0 to 2**31 - 1, got {epochs}")
     if strict and jax.default_backend() != "cpu":

@@ -1,9 +1,10 @@
 """What an argument must be, said once: each check names it, what was expected and what came."""
 
+import math
 import numbers
 import operator
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +113,73 @@ def number(
 def is_zero(value: float | Array) -> bool:
     """Return whether a `number` is known to be 0."""
     return not isinstance(value, jax.Array) and value == 0
+
+
+def shape(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    """Return the argument as a tuple of sizes; an int is the size of one axis."""
+    sizes = value if isinstance(value, Iterable) else (value,)
+    try:
+        result = tuple(integer("shape", size) for size in sizes)
+    except ValueError:
+        raise ValueError(f"shape: expected an integer or a tuple of them, got {value!r}") from None
+    if any(size < 0 for size in result):
+        raise ValueError(f"shape: expected sizes of 0 or more, got {result}")
+    return result
+
+
+def size(value: int | tuple[int, ...]) -> int:
+    """Return how many numbers an array of the shape holds."""
+    return math.prod(shape(value))
+
+
+def finite(name: str, value: float | jax.Array, *, dtype: np.dtype[Any] | None = None) -> float:
+    """Return the argument, known while tracing, as a float that is finite, in `dtype` if given."""
+    if np.ndim(value):
+        raise ValueError(f"{name}: expected a scalar, got shape {np.shape(value)}")
+    limit = float(np.finfo(dtype or np.float64).max)
+    try:
+        result = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, OverflowError):  # a value that JAX traces is a TypeError as well
+        result = math.nan
+    if not abs(result) <= limit:
+        raise ValueError(f"{name}: expected a finite {dtype or 'number'}, got {value}")
+    return result
+
+
+def not_negative(
+    name: str, value: float | jax.Array, *, dtype: np.dtype[Any] | None = None
+) -> float:
+    """Return the argument as `finite` does, if it is 0 or more."""
+    result = finite(name, value, dtype=dtype)
+    if result < 0:
+        raise ValueError(f"{name}: expected 0 or more, got {value}")
+    return result
+
+
+def interval(
+    low: float, high: float, names: tuple[str, str], dtype: np.dtype[Any]
+) -> tuple[float, float]:
+    """Return the ends of a uniform distribution, in order and no farther apart than `dtype` goes.
+
+    The arguments are called `names`.
+    """
+    low, high = finite(names[0], low, dtype=dtype), finite(names[1], high, dtype=dtype)
+    if not low <= high:
+        raise ValueError(f"{names[0]}: expected at most {names[1]}, {high}, got {low}")
+    if not high - low <= float(np.finfo(dtype).max):
+        raise ValueError(
+            f"{names[1]}: expected {names[1]} - {names[0]} within {dtype}, got {low} to {high}"
+        )
+    return low, high
+
+
+def mean_and_std(mean: float, std: float, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the parameters of a normal distribution whose numbers are all finite in `dtype`."""
+    mean, std = finite("mean", mean, dtype=dtype), not_negative("std", std, dtype=dtype)
+    # From 53 bits no number is 9 deviations away: the last one is sqrt(106 log 2), 8.6.
+    if not abs(mean) + 9 * std <= float(np.finfo(dtype).max):
+        raise ValueError(f"std: expected mean + 9 std within {dtype}, got {mean} and {std}")
+    return mean, std
 
 
 def flag(name: str, value: bool) -> bool:
