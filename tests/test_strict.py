@@ -14,6 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fgrad import strict
+from fgrad.random import Generator
 
 RECORD = json.loads((Path(__file__).parent / "references" / "linear_module.json").read_text())
 
@@ -72,6 +73,13 @@ def test_sum_in_order_is_python_s(values: list[float]) -> None:
 @pytest.mark.parametrize("record", RECORD["sums"], ids=lambda record: f"n={record['length']}")
 def test_sum_as_pytorch_recorded(record: dict[str, float]) -> None:
     values = (np.arange(record["length"]) * 7919 % 1000).astype(np.float32) / np.float32(1000)
+    assert strict.sum_as_pytorch(values).item() == record["sum"]
+
+
+def test_a_sum_of_millions_stays_at_four_levels() -> None:
+    """Where four levels of 16 are full the last runs on; a fifth would round otherwise."""
+    record = RECORD["long sum"]
+    values = Generator(record["seed"]).rand((record["length"],))
     assert strict.sum_as_pytorch(values).item() == record["sum"]
 
 
