@@ -325,6 +325,11 @@ def test_momentum_kept_otherwise_is_no_mistake(schedule: optax.Schedule) -> None
     assert notes == {"kept otherwise, the updates agree"}
 
 
+def test_the_precision_of_products_is_told() -> None:
+    with jax.default_matmul_precision("highest"):
+        assert check_line(dtypes=["float64"]).settings["matmul precision"] == "highest"
+
+
 def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     check_line(progress=lambda done, total, _: told.append((done, total)))
