@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from fgrad import functional as F
-from fgrad.functional import _axes, _formulation, _patches
+from fgrad.functional import _axes, _formulation, _patches, _products
 
 Pair = tuple[int, int]
 Arrays = Mapping[str, Any]
@@ -529,4 +529,37 @@ def test_explicitly_sharded_images_take_the_other_path() -> None:
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
+
+
+def test_without_jax_s_layouts_only_speed_is_lost() -> None:
+    """As if `jax.experimental.layout` were gone, in a process of its own."""
+    assert _products.HAS_LAYOUTS, "jax.experimental.layout has moved: convolutions are slower"
+    code = """if True:
+        import sys
+        sys.modules["jax.experimental.layout"] = None
+        import jax, numpy as np
+        from jax import lax
+        from fgrad import functional as F
+        from fgrad.functional import _products
+        assert not _products.HAS_LAYOUTS
+        rng = np.random.default_rng(0)
+
+        def by_lax(x, weight):
+            return F.max_pool2d(F.relu(lax.conv(x, weight, (1, 1), "VALID")), 2)
+
+        def fused(x, weight):
+            return F.conv2d_relu_max_pool2d(x, weight, pool_size=2)
+
+        for channels in (1, 40):
+            x = rng.normal(size=(32, channels, 6, 6)).astype(np.float32)
+            weight = rng.normal(size=(channels, channels, 3, 3)).astype(np.float32)
+            found, expected = (
+                [way(x, weight), jax.grad(lambda w: way(x, w).mean())(weight)]
+                for way in (fused, by_lax)
+            )
+            for value, other in zip(found, expected, strict=True):
+                np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-4)
+    """
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)

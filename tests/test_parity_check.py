@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,14 +21,14 @@ from fgrad.parity import recording
 SGD = {"lr": 0.1, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.01}
 check_net = functools.partial(
     parity.check,
-    ports.NET,
+    path=ports.NET,
     apply=ports.net,
     loss=ports.cross_entropy,
     optimizer=ports.ADAMW,
 )
 check_line = functools.partial(
     parity.check,
-    ports.LINE,
+    path=ports.LINE,
     apply=ports.line,
     loss=ports.squares,
     optimizer=fgrad.optim.sgd(**SGD),
@@ -209,6 +210,82 @@ def test_explicit_tolerances_take_the_place_of_the_measured() -> None:
     assert not check_line(optimizer=half, rtol=0.0, atol=0.0).ok
 
 
+# A float64 number has 29 bits more than a float32 one.
+SCALED = 2.0**-29
+
+
+@pytest.mark.parametrize(
+    ("mode", "moved", "dtype", "allowed"),
+    [
+        ("restart", {("noise", "float32"): 1e-3}, "float32", 8e-3),
+        ("restart", {("noise", "float64"): 1e-9}, "float64", 8e-9),
+        ("restart", {("noise", "float32"): 1e-3}, "float64", 8e-3 * SCALED),
+        ("free", {("drift", "float32"): 1e-3}, "float32", 64e-3),
+        ("free", {("drift", "float64"): 1e-9}, "float64", 64e-9),
+        ("free", {("drift", "float32"): 1e-3}, "float64", 64e-3 * SCALED),
+    ],
+    ids=[
+        f"{mode} {name}"
+        for mode in ("restart", "free")
+        for name in ("float32", "float64", "float64 by float32")
+    ],
+)
+def test_what_rounding_may_move(
+    mode: Any, moved: dict[tuple[str, str], float], dtype: str, allowed: float, tmp_path: Path
+) -> None:
+    """Eight times the noise, and where the port goes on from its own weights 64 times the drift.
+
+    Noise that two perturbations of float64 happened to miss counts by what float32 has.
+    """
+    path = ports.measured(
+        ports.LINE, tmp_path / "run", lambda kind, dtype, name: moved.get((kind, dtype), 0.0)
+    )
+
+    def off_by(distance: float) -> parity.Report:
+        def loss(output: jax.Array, target: jax.Array) -> jax.Array:
+            return ports.squares(output, target) + distance
+
+        return check_line(path=path, loss=loss, mode=mode, dtypes=[dtype])
+
+    for distance, holds in ((0.9 * allowed, True), (1.1 * allowed, False)):
+        losses = [c for c in off_by(distance).comparisons if c.stage == "loss"]
+        assert [c.ok for c in losses] == [holds] * 3, losses
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_what_the_correction_of_moments_loses_is_allowed(dtype: str, tmp_path: Path) -> None:
+    """Adam divides by 1 - 0.999, of which rounding leaves three digits less: as noise, eight times.
+
+    The bias starts at 0, so that its update is not small beside it. Only updates are held to that.
+    """
+
+    def noise(kind: str, dtype: str, name: str) -> float:
+        return 0.0 if name.startswith("after/") else 1.0
+
+    path = ports.measured(ports.NET, tmp_path / "run", noise)
+    allowed = 8 * float(np.finfo(dtype).eps) / (1 - 0.999)
+    for relative, holds in ((0.9 * allowed, True), (1.1 * allowed, False)):
+        optimizer = optax.chain(ports.ADAMW, optax.scale(1 + relative))
+        report = check_net(path=path, optimizer=optimizer, dtypes=[dtype])
+        found = {(c.step, c.stage, c.place): c for c in report.comparisons}
+        assert found[0, "update", "ln.bias"].ok == holds, found[0, "update", "ln.bias"]
+
+
+@pytest.mark.parametrize("layer", ["bn", "ln"])
+def test_a_normalisation_by_the_unbiased_variance_is_told(layer: str) -> None:
+    """The variance over n - 1 is that over n, times n / (n - 1)."""
+
+    def apply(params: Any, state: Any, x: jax.Array, masks: Any) -> tuple[jax.Array, Any]:
+        return ports.net(params, state, x, masks, unbiased=layer)
+
+    report = check_net(apply=apply)
+    assert report.first is not None
+    assert (report.first.stage, report.first.place) == ("forward", layer)
+    assert report.cause is not None
+    assert (report.cause.name, report.cause.place) == ("biased variance", layer)
+    assert report.cause.error_after < 1e-12 < report.cause.error_before
+
+
 def test_free_running_shows_how_an_error_grows() -> None:
     slower = fgrad.optim.sgd(**{**SGD, "lr": 0.099})
     report = check_line(optimizer=slower, mode="free", dtypes=["float64"])
@@ -246,6 +323,11 @@ def test_momentum_kept_otherwise_is_no_mistake(schedule: optax.Schedule) -> None
     assert report.ok, report.first
     notes = {c.note for c in report.comparisons if c.stage == "optimizer state"}
     assert notes == {"kept otherwise, the updates agree"}
+
+
+def test_the_precision_of_products_is_told() -> None:
+    with jax.default_matmul_precision("highest"):
+        assert check_line(dtypes=["float64"]).settings["matmul precision"] == "highest"
 
 
 def test_progress_is_told() -> None:

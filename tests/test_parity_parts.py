@@ -293,6 +293,23 @@ def test_names_are_found_wherever_they_are() -> None:
     np.testing.assert_allclose(traced[3], found.named[3][1], rtol=1e-6)
 
 
+def test_a_scan_in_reverse_runs_from_its_end() -> None:
+    """The carry, the stacked rows and the names are those of the run that JAX makes."""
+
+    def body(x: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+        x = checkpoint_name(x * scale + 1, "layer")
+        return x, x - scale
+
+    def function(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.lax.scan(body, x, jnp.array([2.0, 3.0, 5.0]), reverse=True)
+
+    found = capture(function, jnp.float32(1))
+    assert [float(value) for _, value in found.named] == [6.0, 19.0, 39.0]
+    assert float(found.result[0]) == 39.0
+    assert found.result[1].tolist() == [37.0, 16.0, 1.0]
+    assert jax.tree.all(jax.tree.map(np.array_equal, found.result, function(jnp.float32(1))))
+
+
 def test_a_name_in_a_branch_is_refused() -> None:
     def function(x: jax.Array) -> jax.Array:
         return jax.lax.cond(x > 0, lambda x: checkpoint_name(x, "inside"), lambda x: -x, x)

@@ -16,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fgrad import strict
+from fgrad.random import Generator
 
 REFERENCES = Path(__file__).parent / "references"
 RECORDS = {
@@ -91,6 +92,13 @@ def test_sum_in_order_is_python_s(values: list[float]) -> None:
 def test_sum_as_pytorch_recorded(record: dict[str, float]) -> None:
     assert record in RECORDS["amd"]["sums"]
     values = (np.arange(record["length"]) * 7919 % 1000).astype(np.float32) / np.float32(1000)
+    assert strict.sum_as_pytorch(values).item() == record["sum"]
+
+
+def test_a_sum_of_millions_stays_at_four_levels() -> None:
+    """Where four levels of 16 are full the last runs on; a fifth would round otherwise."""
+    record = RECORD["long sum"]
+    values = Generator(record["seed"]).rand((record["length"],))
     assert strict.sum_as_pytorch(values).item() == record["sum"]
 
 
@@ -224,3 +232,32 @@ def test_rounds_after_every_operation() -> None:
         for x, y, z in zip(a, b, c, strict=True)
     ]
     assert (expected != fused).any(), "the test needs values where the two differ"
+
+
+def test_no_product_shares_a_loop_with_its_sum() -> None:
+    """XLA ignores a pass that it does not know: if "fusion" were none, nothing would be said.
+
+    On some processors the digits would not tell either, as LLVM's level 0 alone suffices there.
+    """
+
+    def shared(options: dict[str, str | int] | None) -> list[str]:
+        """Return the loops that hold both."""
+        compiled = jax.jit(lambda a, b, c: a * b + c, compiler_options=options)
+        program = compiled.lower(*np.ones((3, 8), np.float32)).compile().as_text()
+        assert "multiply(" in program
+        assert "add(" in program
+        loops = [part for part in program.split("\n}") if "\nENTRY" not in part]
+        return [loop for loop in loops if "multiply(" in loop and "add(" in loop]
+
+    assert shared(None), "the test needs a product and a sum that XLA fuses"
+    assert not shared(strict.COMPILER_OPTIONS)
+
+
+def test_factors_are_multiplied_one_after_the_other() -> None:
+    """By XLA's algebraic simplifier, where it regroups them, they are 0.03 at once."""
+    values = np.random.default_rng(3).normal(size=1000).astype(np.float32)
+    one, other = np.float32([0.1, 0.3])
+    compiled = jax.jit(lambda x: x * one * other, compiler_options=strict.COMPILER_OPTIONS)
+    expected = values * one * other
+    np.testing.assert_array_equal(compiled(values), expected)
+    assert (expected != values * (one * other)).any(), "the test needs values where the two differ"

@@ -54,6 +54,12 @@ def sums() -> list[dict[str, float]]:
     ]
 
 
+def long_sum(seed: int, length: int) -> dict[str, float]:
+    """Record torch.sum of more numbers than four levels of 16 hold, so that the last runs on."""
+    torch.manual_seed(seed)
+    return {"seed": seed, "length": length, "sum": torch.rand(length).sum().item()}
+
+
 def record(folder: Path) -> None:
     """Write linear_module_intel.json or linear_module_amd.json, as this machine's processor is."""
     torch.set_num_threads(1)
@@ -62,6 +68,7 @@ def record(folder: Path) -> None:
         "epochs": EPOCHS,
         "runs": [{**run, **train(**run)} for run in RUNS],
         "sums": sums(),
+        "long sum": long_sum(0, 3_000_001),
     }
     (folder / f"linear_module_{strict.processor()}.json").write_text(
         json.dumps(recorded, indent=1) + "\n"

@@ -2,9 +2,15 @@
 
 import jax
 from jax import lax
-from jax.experimental.layout import Layout, with_layout_constraint
 
 from fgrad.types import Array
+
+try:
+    from jax.experimental.layout import Layout, with_layout_constraint
+except ImportError:  # JAX does not promise it, and without it nothing but speed is lost
+    HAS_LAYOUTS = False
+else:
+    HAS_LAYOUTS = True
 
 
 def laid_out(values: Array, order: tuple[int, ...] | None = None) -> Array:
@@ -12,6 +18,8 @@ def laid_out(values: Array, order: tuple[int, ...] | None = None) -> Array:
 
     XLA would rather relabel a transpose than move anything, and later slices would run strided.
     """
+    if not HAS_LAYOUTS:
+        return values
     order = tuple(range(values.ndim)) if order is None else order
     return with_layout_constraint(values, Layout(major_to_minor=order))
 

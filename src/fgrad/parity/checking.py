@@ -155,6 +155,7 @@ def check(
                 progress(done, total, f"step {step} in {dtype}")
     comparisons = _settled(_ordered(comparisons, recording))
     warnings = [*weights.notes, *buffers.notes, *hazards.warnings(recording, checked, dtypes)]
+    config: Any = jax.config  # its type does not name the options, which are its attributes
     report = Report(
         os.fspath(path),
         mode,
@@ -168,7 +169,7 @@ def check(
             "optax": optax.__version__,
             "platform": jax.default_backend(),
             "dtypes": tuple(dtypes),
-            "matmul precision": str(jax.config.values["jax_default_matmul_precision"]),
+            "matmul precision": str(config.jax_default_matmul_precision),
         },
     )
     if report.first is None:

@@ -185,7 +185,7 @@ def begin(
 ) -> optax.OptState:
     """Return an optimizer's state before the first step."""
     opt_state = optimizer.init(structure.bare(list(params)))
-    if not jax.config.values["jax_enable_x64"]:
+    if jnp.result_type(float) != jnp.float64:
         return opt_state
     # JAX divides int32 in float32 even where float64 is on, and schedules divide their counts.
     return jax.tree.map(

@@ -48,7 +48,7 @@ def regression(
     left, right = figure.subplots(1, 2)
     _loss_per_step(left, loss)
     names = list(path)
-    points = np.stack([np.ravel(path[name]) for name in names])
+    points = np.stack([np.ravel(path[name]) for name in names]).astype(np.float64)
     points = points[:, (np.abs(points) < 1e100).all(axis=0)]  # their squares are finite
     params = {name: values[0] for name, values in path.items()}
     optimum = least_squares(apply, params, x, y)
