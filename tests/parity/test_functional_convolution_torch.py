@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fgrad.functional import convolution
+from fgrad.functional import _cpu, convolution
 
 pytest.importorskip("torch")
 
@@ -151,7 +151,8 @@ def test_many_channels(parity: Check, dtype: str) -> None:
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compile for a CPU what other platforms run."""
     compiled = convolution._convolution, convolution._pooled_convolution
-    monkeypatch.setattr(convolution, "_prefers_products", lambda images, sliding: False)
+    monkeypatch.setattr(_cpu, "is_faster", lambda images, weight, sliding: False)
+    monkeypatch.setattr(_cpu, "is_faster_pooled", lambda images, sliding: False)
     for function in compiled:
         function.clear_cache()
     yield

@@ -1,7 +1,6 @@
 """Convolution of images, alone or together with what often comes after it."""
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,26 +8,11 @@ from jax import lax
 
 from fgrad import _checks
 from fgrad._checks import IntPair
-from fgrad.functional import _axes, _depthwise, _formulation, _patches, _stencil
+from fgrad.functional import _cpu
+from fgrad.functional._sliding import Sliding, spans
 from fgrad.functional.activations import relu
 from fgrad.functional.pooling import max_pool2d
 from fgrad.types import Array, ArrayLike
-
-
-class Sliding(NamedTuple):
-    """How filters slide over images, vertically and horizontally.
-
-    Attributes:
-        strides: From one output to the next.
-        padding: How many zeros go before and after.
-        dilation: From one element of a filter to the next.
-        groups: Into how many parts the channels are split.
-    """
-
-    strides: tuple[int, int]
-    padding: tuple[tuple[int, int], tuple[int, int]]
-    dilation: tuple[int, int]
-    groups: int
 
 
 def conv2d(
@@ -130,7 +114,7 @@ def conv2d_relu_max_pool2d(
     """
     images, weight, bias, sliding = _checked(input, weight, bias, stride, padding, dilation, groups)
     window = _checks.pair("pool_size", pool_size, at_least=1)
-    sizes = _output_sizes(images, weight, sliding)
+    sizes = sliding.output_sizes(images, weight)
     if any(size < pool for size, pool in zip(sizes, window, strict=True)):
         raise ValueError(
             f"pool_size: expected at most the convolution's output, {sizes}, got {window}"
@@ -155,10 +139,10 @@ def _checked(
     dilations = _checks.pair("dilation", dilation, at_least=1)
     groups = _checks.integer("groups", groups, at_least=1)
     _check_channels(input, weight, groups)
-    spans = _spans(weight, dilations)
-    pads = _padding(padding, strides, spans)
+    reach = spans(weight, dilations)
+    pads = _padding(padding, strides, reach)
     for name, size, span, pad in zip(
-        ("height", "width"), input.shape[-2:], spans, pads, strict=True
+        ("height", "width"), input.shape[-2:], reach, pads, strict=True
     ):
         if span > size + sum(pad):
             raise ValueError(
@@ -206,33 +190,11 @@ def _padding(
     return (top, top), (left, left)
 
 
-def _spans(weight: Array, dilation: tuple[int, int]) -> tuple[int, int]:
-    """Return how far a filter reaches."""
-    height, width = ((k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilation, strict=True))
-    return height, width
-
-
-def _output_sizes(images: Array, weight: Array, sliding: Sliding) -> tuple[int, int]:
-    spans = _spans(weight, sliding.dilation)
-    axes = zip(images.shape[2:], sliding.padding, spans, sliding.strides, strict=True)
-    height, width = ((size + sum(pad) - span) // step + 1 for size, pad, span, step in axes)
-    return height, width
-
-
 @functools.partial(jax.jit, static_argnums=3)
 def _convolution(images: Array, weight: Array, bias: Array | None, sliding: Sliding) -> Array:
     """Return the convolution of a batch, arguments known to be right."""
 
-    def as_products(images: Array, weight: Array, bias: Array | None) -> Array:
-        formulation = _fastest(images, weight, sliding, (1, 1))
-
-        def convolved(part: Array) -> Array:
-            (outputs,) = _patches.convolve(_patches.batch_last(part), weight, formulation)
-            return _patches.as_images(_shifted(outputs, bias))
-
-        return _patches.in_parts(convolved, images)
-
-    def as_convolution(images: Array, weight: Array, bias: Array | None) -> Array:
+    def by_compiler(images: Array, weight: Array, bias: Array | None) -> Array:
         output = lax.conv_general_dilated(
             images,
             weight,
@@ -248,19 +210,10 @@ def _convolution(images: Array, weight: Array, bias: Array | None, sliding: Slid
         shifted = _checks.widen(output) + _checks.widen(bias)[None, :, None, None]
         return shifted.astype(images.dtype)
 
-    def channel_by_channel(images: Array, weight: Array, bias: Array | None) -> Array:
-        output = _depthwise.convolve(
-            images, weight, sliding.strides, sliding.padding, sliding.dilation
-        )
-        return output if bias is None else output + bias[None, :, None, None]
-
-    if _is_depthwise(images, weight, sliding):
-        return lax.platform_dependent(
-            images, weight, bias, cpu=channel_by_channel, default=as_convolution
-        )
-    if not _prefers_products(images, sliding):
-        return as_convolution(images, weight, bias)
-    return lax.platform_dependent(images, weight, bias, cpu=as_products, default=as_convolution)
+    if not _cpu.is_faster(images, weight, sliding):
+        return by_compiler(images, weight, bias)
+    by_fgrad = functools.partial(_cpu.convolve, sliding=sliding)
+    return lax.platform_dependent(images, weight, bias, cpu=by_fgrad, default=by_compiler)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
@@ -269,63 +222,10 @@ def _pooled_convolution(
 ) -> Array:
     """Return the convolution of a batch, rectified and pooled, arguments known to be right."""
 
-    def as_products(images: Array, weight: Array, bias: Array | None) -> Array:
-        formulation = _fastest(images, weight, sliding, window)
-
-        def pooled(part: Array) -> Array:
-            maxima = _stencil.first_maximum(_patches.batch_last(part), weight, formulation)
-            return _patches.as_images(relu(_shifted(maxima, bias)))
-
-        return _patches.in_parts(pooled, images, keep_last=True)
-
     def one_by_one(images: Array, weight: Array, bias: Array | None) -> Array:
         return max_pool2d(relu(_convolution(images, weight, bias, sliding)), window)
 
-    if not _prefers_products(images, sliding):
+    if not _cpu.is_faster_pooled(images, sliding):
         return one_by_one(images, weight, bias)
-    return lax.platform_dependent(images, weight, bias, cpu=as_products, default=one_by_one)
-
-
-def _shifted(outputs: Array, bias: Array | None) -> Array:
-    """Return outputs, or their maxima, laid out as a slab, with the bias."""
-    return outputs if bias is None else outputs + bias[None, None, :, None, None, None]
-
-
-def _prefers_products(images: Array, sliding: Sliding) -> bool:
-    """Return whether a CPU convolves faster by products of matrices."""
-    plain = sliding.dilation == (1, 1) and sliding.groups == 1
-    return plain and len(images) > 0 and _is_free(images)
-
-
-def _is_depthwise(images: Array, weight: Array, sliding: Sliding) -> bool:
-    """Return whether a CPU convolves faster channel by channel."""
-    _, in_group, height, width = weight.shape
-    apart = in_group == 1 and sliding.groups > 1
-    return apart and height * width <= _depthwise.MOST_TAPS and _is_free(images)
-
-
-def _is_free(images: Array) -> bool:
-    """Return whether images may be cut and joined, and hold enough bits to be summed in."""
-    wide = images.dtype in (jnp.float32, jnp.float64)
-    # Where the axes lie on devices by explicit sharding, they cannot be cut and joined freely.
-    return wide and all(axis is None for axis in jax.typeof(images).sharding.spec)
-
-
-def _fastest(
-    images: Array, weight: Array, sliding: Sliding, window: tuple[int, int]
-) -> _formulation.Formulation:
-    """Return the products that compute a convolution fastest, as far as pooling windows use it."""
-    sizes = _output_sizes(images, weight, sliding)
-    rows, columns = (
-        _axes.Axis(
-            size=images.shape[axis],
-            kernel=weight.shape[axis],
-            stride=sliding.strides[axis - 2],
-            padding=sliding.padding[axis - 2][0],
-            outputs=sizes[axis - 2] // window[axis - 2] * window[axis - 2],
-            window=window[axis - 2],
-        )
-        for axis in (2, 3)
-    )
-    out_channels, in_channels, *_ = weight.shape
-    return _formulation.fastest(len(images), out_channels, in_channels, rows, columns)
+    together = functools.partial(_cpu.pooled, sliding=sliding, window=window)
+    return lax.platform_dependent(images, weight, bias, cpu=together, default=one_by_one)

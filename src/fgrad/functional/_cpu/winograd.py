@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fgrad.functional._products import laid_out, product
+from fgrad.functional._cpu.products import laid_out, product
 from fgrad.types import Array
 
 KERNEL: Final = 3

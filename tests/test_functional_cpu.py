@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from jax import lax
 
 from fgrad import functional as F
-from fgrad.functional import _axes, _formulation, _patches, _products
+from fgrad.functional._cpu import patches, products
+from fgrad.functional._cpu.axes import Axis
+from fgrad.functional._cpu.formulation import Formulation, fastest
 
 Pair = tuple[int, int]
 Arrays = Mapping[str, Any]
@@ -68,10 +70,10 @@ class Case(NamedTuple):
         return {name: jnp.asarray(draw(shape), dtype) for name, shape in shapes.items()}
 
     @property
-    def axes(self) -> tuple[_axes.Axis, _axes.Axis]:
+    def axes(self) -> tuple[Axis, Axis]:
         """How filters slide, as far as the windows see."""
         vertical, horizontal = (
-            _axes.Axis(size, span, step, before, outputs // pool * pool, pool)
+            Axis(size, span, step, before, outputs // pool * pool, pool)
             for size, span, step, (before, after), pool in zip(
                 self.size, self.kernel, self.stride, self.pads, self.window or (1, 1), strict=True
             )
@@ -79,20 +81,20 @@ class Case(NamedTuple):
         )
         return vertical, horizontal
 
-    def formulated(self, formulation: _formulation.Formulation, arrays: Arrays) -> jax.Array:
+    def formulated(self, formulation: Formulation, arrays: Arrays) -> jax.Array:
         """Run one formulation of what is tested."""
-        images = _patches.batch_last(arrays["input"])
-        slabs = _patches.convolve(images, arrays["weight"], formulation)
-        outputs = _patches.first_maximum(slabs)
+        images = patches.batch_last(arrays["input"])
+        slabs = patches.convolve(images, arrays["weight"], formulation)
+        outputs = patches.first_maximum(slabs)
         if self.bias:
             outputs = outputs + arrays["bias"][None, None, :, None, None, None]
-        return _patches.as_images(outputs if self.window is None else F.relu(outputs))
+        return patches.as_images(outputs if self.window is None else F.relu(outputs))
 
     def by_product(self, arrays: Arrays) -> jax.Array:
         """Run what is tested."""
         if self.winograd:
             rows, columns = (axis._replace(block=2) for axis in self.axes)
-            return self.formulated(_formulation.Formulation(rows, columns, winograd=True), arrays)
+            return self.formulated(Formulation(rows, columns, winograd=True), arrays)
         options: dict[str, Any] = {"stride": self.stride, "padding": self.padding}
         if self.window is None:
             return F.conv2d(**arrays, **options)
@@ -283,7 +285,7 @@ def test_every_block(stride: Pair, kernel: Pair, window: Pair | None) -> None:
     }
     rows, columns = case.axes
     choices = [
-        _formulation.Formulation(rows._replace(block=down), columns._replace(block=across))
+        Formulation(rows._replace(block=down), columns._replace(block=across))
         for down, across in sorted(blocks)
     ]
     ways = [case.by_convolution, *(functools.partial(case.formulated, way) for way in choices)]
@@ -336,7 +338,7 @@ MANY = Case(34, 48, 40, (6, 8), (3, 3), padding=(1, 1))
 )
 def test_where_winograd_is_fastest(case: Case, winograd: bool) -> None:
     """Many images and channels, 3x3 filters that stand side by side and an even number of them."""
-    found = _formulation.fastest(case.batch, case.out_channels, case.in_channels, *case.axes)
+    found = fastest(case.batch, case.out_channels, case.in_channels, *case.axes)
     assert found.winograd is winograd
 
 
@@ -357,7 +359,7 @@ def test_how_exact_winograd_is() -> None:
         wide = {name: values.astype(jnp.float64) for name, values in narrow.items()}
         exact = jax.tree.map(np.asarray, with_gradients(case.by_convolution, wide))
     ways = (
-        functools.partial(case.formulated, _formulation.Formulation(*case.axes)),
+        functools.partial(case.formulated, Formulation(*case.axes)),
         case._replace(winograd=True).by_product,
     )
     single, winograd = (
@@ -534,15 +536,15 @@ def test_explicitly_sharded_images_take_the_other_path() -> None:
 
 def test_without_jax_s_layouts_only_speed_is_lost() -> None:
     """As if `jax.experimental.layout` were gone, in a process of its own."""
-    assert _products.HAS_LAYOUTS, "jax.experimental.layout has moved: convolutions are slower"
+    assert products.HAS_LAYOUTS, "jax.experimental.layout has moved: convolutions are slower"
     code = """if True:
         import sys
         sys.modules["jax.experimental.layout"] = None
         import jax, numpy as np
         from jax import lax
         from fgrad import functional as F
-        from fgrad.functional import _products
-        assert not _products.HAS_LAYOUTS
+        from fgrad.functional._cpu import products
+        assert not products.HAS_LAYOUTS
         rng = np.random.default_rng(0)
 
         def by_lax(x, weight):

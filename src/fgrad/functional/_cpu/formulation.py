@@ -3,8 +3,8 @@
 import math
 from typing import Final, NamedTuple
 
-from fgrad.functional import _winograd
-from fgrad.functional._axes import Axis
+from fgrad.functional._cpu import winograd
+from fgrad.functional._cpu.axes import Axis
 
 _LARGE: Final = 32  # images whose patches together are more than the cache holds
 _TILE: Final = 64  # rows, and columns, of what one core makes of a product
@@ -68,13 +68,13 @@ def fastest(
     )
     choices = [Formulation(down, across) for down in vertical for across in horizontal]
     if batch >= _LARGE and _is_tiled(rows) and _is_tiled(columns):
-        down, across = (axis._replace(block=_winograd.BLOCK) for axis in (rows, columns))
+        down, across = (axis._replace(block=winograd.BLOCK) for axis in (rows, columns))
         choices.append(Formulation(down, across, winograd=True))
     return min(choices, key=cost)
 
 
 def _is_tiled(axis: Axis) -> bool:
     """Return whether Winograd's tiles cover the axis."""
-    small, large = sorted((axis.window, _winograd.BLOCK))
-    plain = axis.kernel == _winograd.KERNEL and axis.stride == 1
-    return plain and axis.outputs % _winograd.BLOCK == 0 and large % small == 0
+    small, large = sorted((axis.window, winograd.BLOCK))
+    plain = axis.kernel == winograd.KERNEL and axis.stride == 1
+    return plain and axis.outputs % winograd.BLOCK == 0 and large % small == 0

@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fgrad.functional import _winograd
-from fgrad.functional._axes import Axis
-from fgrad.functional._formulation import Formulation
-from fgrad.functional._products import laid_out, product
+from fgrad.functional._cpu import winograd
+from fgrad.functional._cpu.axes import Axis
+from fgrad.functional._cpu.formulation import Formulation
+from fgrad.functional._cpu.products import laid_out, product
 from fgrad.types import Array
 
 _IN_PARTS: Final = 32  # images from which a batch is worth taking apart
@@ -72,7 +72,7 @@ def convolve(images: Array, weight: Array, formulation: Formulation) -> Array:
         in their first place, in their second, and so on. Of the windows that one patch yields, a
         are below one another and b are side by side; H' and W' count the patches.
     """
-    rows, columns, winograd = formulation
+    rows, columns, by_winograd = formulation
     channels, *_, batch = images.shape
     zero = jnp.zeros((), images.dtype)
     padded = lax.pad(images, zero, ((0, 0, 0), rows.edges, columns.edges, (0, 0, 0)))
@@ -81,8 +81,8 @@ def convolve(images: Array, weight: Array, formulation: Formulation) -> Array:
     )
     steps = padded.reshape(channels, height, rows.step, width, columns.step, batch)
     a, b = (axis.block // axis.within for axis in (rows, columns))
-    if winograd:
-        places = _winograd.convolve(steps, weight).reshape(a, rows.within, b, columns.within, -1)
+    if by_winograd:
+        places = winograd.convolve(steps, weight).reshape(a, rows.within, b, columns.within, -1)
         blocks = places.transpose(1, 3, 0, 2, 4)
     else:
         patches = _im2col(steps, rows, columns)

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fgrad.functional import _patches
-from fgrad.functional._axes import Axis
-from fgrad.functional._formulation import Formulation
-from fgrad.functional._products import laid_out
+from fgrad.functional._cpu import patches
+from fgrad.functional._cpu.axes import Axis
+from fgrad.functional._cpu.formulation import Formulation
+from fgrad.functional._cpu.products import laid_out
 from fgrad.types import Array
 
 _LANES: Final = 16  # images from which the loop over them is fast
@@ -27,7 +27,7 @@ _PRODUCTS: Final = 128  # for one maximum; more make a loop that is slow, to com
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def first_maximum(images: Array, weight: Array, formulation: Formulation) -> Array:
-    """Return `_patches.first_maximum(_patches.convolve(...))`, up to rounding.
+    """Return `patches.first_maximum(patches.convolve(...))`, up to rounding.
 
     A pixel that is not finite reaches no output but those that see it.
     """
@@ -44,7 +44,7 @@ def first_maximum(images: Array, weight: Array, formulation: Formulation) -> Arr
         jnp.maximum,
         (_sums(padded, weight, (rows, row), (columns, column)) for row, column in places),
     )
-    # As the patches' blocks lie; `_patches.as_images` undoes it. Were the batch not last here, XLA
+    # As the patches' blocks lie; `patches.as_images` undoes it. Were the batch not last here, XLA
     # might transpose within the loop, and the processor's lanes would have nothing to run over.
     (a, height), (b, width) = (
         (axis.block // axis.within, axis.outputs // max(axis.block, axis.window))
@@ -66,7 +66,7 @@ def _first_maximum_jvp(
 
 
 def _by_patches(images: Array, weight: Array, formulation: Formulation) -> Array:
-    return _patches.first_maximum(_patches.convolve(images, weight, formulation))
+    return patches.first_maximum(patches.convolve(images, weight, formulation))
 
 
 def _sums(
