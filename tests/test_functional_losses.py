@@ -133,17 +133,6 @@ def test_binary_cross_entropy_weights() -> None:
     np.testing.assert_allclose(actual, mixed * weight, 1e-5)
 
 
-def test_binary_cross_entropy_s_slope_by_what_a_yes_weighs() -> None:
-    r"""It is $-y_i \log \sigma(x_i)$."""
-
-    def total(positive: jax.Array) -> jax.Array:
-        loss = functional.binary_cross_entropy_with_logits
-        return loss(INPUT, TARGET, reduction="sum", pos_weight=positive)
-
-    slope = jax.grad(total)(jnp.array([[2.0, 3.0, 0.5], [1.0, 0.0, 4.0]]))
-    np.testing.assert_allclose(slope, -TARGET * np.log(PROBS), 1e-5)
-
-
 def test_kl_div_of_what_never_happens_is_0() -> None:
     """As 0 log 0 is; and nor does its score count."""
     target, scores = jnp.array([0.0, 0.0, 1.0]), jnp.array([-1.0, -100.0, 0.0])
