@@ -124,6 +124,14 @@ def test_other_settings_are_refused(two: Path, changed: dict[str, Any], message:
         checkpoint.restore(two, tree(), settings={**SETTINGS, **changed})
 
 
+def test_a_setting_that_is_left_out_is_another(two: Path) -> None:
+    net = {"net": SETTINGS["net"]}
+    with pytest.raises(
+        ValueError, match=r"settings: expected lr 0\.1 as in the checkpoint, got null"
+    ):
+        checkpoint.restore(two, tree(), settings=net)
+
+
 def test_other_arrays_are_refused_by_name(two: Path) -> None:
     like = {**tree(), "exact": np.zeros(6), "odd": jnp.zeros(4, jnp.int32), "more": np.zeros(1)}
     with pytest.raises(ValueError, match=r"^like: ") as error:

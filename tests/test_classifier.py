@@ -277,6 +277,9 @@ def test_figures_of_merit_are_scikit_learns() -> None:
     np.testing.assert_array_equal(classifier.recall(matrix), expected)
 
 
+FALLING = [0.5 * 0.96**epoch for epoch in range(8)]
+
+
 @pytest.mark.parametrize(
     ("training", "validation", "error", "name", "words"),
     [
@@ -296,6 +299,8 @@ def test_figures_of_merit_are_scikit_learns() -> None:
         # One epoch that jumps says nothing when there are many.
         ([1, 0.5, 0.4, 0.3, 0.3, 0.3], [1, 0.4, 0.3, 0.3, 0.3, 0.6], 0.01, "overfitting", "rose"),
         ([1, 0.5, 0.4, 0.3, 0.3, 0.3], [1, 0.4, 0.3, 0.6, 0.3, 0.3], 0.01, "good fit", "0.3"),
+        # The last fifth of eight epochs is one of them, and 4% are no fall.
+        (FALLING, FALLING, 0.001, "good fit", "ended at"),
         ([1.0], [1.0], 0.1, "undecided", "1 epoch"),
     ],
     ids=[
@@ -308,6 +313,7 @@ def test_figures_of_merit_are_scikit_learns() -> None:
         "by-chance",
         "end",
         "jump",
+        "slowly",
         "one",
     ],
 )

@@ -44,3 +44,11 @@ def test_links_and_pictures_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_tests_that_are_named_are_there(page: Path) -> None:
+    there = {path.name for path in (ROOT / "tests").rglob("*.py")}
+    for path in (ROOT / "tests").rglob("*.py"):
+        there |= set(re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE))
+    assert set(re.findall(r"`(?:[\w/]+/)?(test_\w+(?:\.py)?)`", page.read_text())) <= there

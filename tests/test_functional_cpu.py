@@ -318,7 +318,8 @@ MANY = Case(34, 48, 40, (6, 8), (3, 3), padding=(1, 1))
         (MANY._replace(window=None), True),
         (MANY._replace(window=(4, 1)), True),
         (MANY._replace(in_channels=3), False),
-        (MANY._replace(batch=4), False),
+        (MANY._replace(batch=32), True),
+        (MANY._replace(batch=31), False),
         (MANY._replace(kernel=(3, 5)), False),
         (MANY._replace(stride=(1, 2)), False),
         (MANY._replace(size=(5, 8), window=None), False),
@@ -329,7 +330,8 @@ MANY = Case(34, 48, 40, (6, 8), (3, 3), padding=(1, 1))
         "alone",
         "tall windows",
         "few channels",
-        "few images",
+        "32 images",
+        "31 images",
         "kernel",
         "stride",
         "odd",
@@ -477,8 +479,23 @@ def test_a_large_batch_without_derivatives(case: Case) -> None:
     program = jax.jit(case.by_product).lower(arrays).as_text()
     assert "multiply" in program
     assert "dot_general" not in program
-    many = case._replace(in_channels=40)
-    assert "dot_general" in jax.jit(many.by_product).lower(many.arrays("float32")).as_text()
+
+
+@pytest.mark.parametrize(
+    ("case", "in_one_loop"),
+    [
+        (Case(32, 2, 1, (8, 8), (4, 4)), True),
+        (Case(32, 3, 1, (8, 8), (3, 4), window=(1, 1)), False),
+        (Case(32, 2, 1, (7, 11), (4, 4), window=(4, 2)), False),
+        (Case(16, 2, 1, (8, 8), (4, 4)), True),
+        (Case(15, 2, 1, (8, 8), (4, 4)), False),
+    ],
+    ids=["128 products of 32", "36 numbers", "256 products", "16 images", "15 images"],
+)
+def test_where_there_are_no_patches(case: Case, in_one_loop: bool) -> None:
+    """From 16 images on, for filters of up to 32 numbers, and up to 128 products."""
+    program = jax.jit(case.by_product).lower(case.arrays("float32")).as_text()
+    assert ("dot_general" not in program) is in_one_loop
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from jax import lax
 
 from fgrad import functional
 
@@ -206,6 +207,16 @@ def test_max_pool2d_at_ties(window: list[float], place: int) -> None:
     assert index.item() == place
     grad = jax.grad(lambda image: functional.max_pool2d(image, 2).sum())(image)
     np.testing.assert_array_equal(grad.ravel(), np.eye(4)[place])
+
+
+def test_reduce_window_gives_the_gradient_to_the_first_maximum() -> None:
+    """As `fgrad.parity` advises those whose pooling does not; JAX does not say so."""
+
+    def pooled(image: jax.Array) -> jax.Array:
+        return lax.reduce_window(image, -jnp.inf, lax.max, (2, 2), (2, 2), "VALID").sum()
+
+    image = jnp.array([[1.0, 3.0, 2.0, 2.0], [3.0, 2.0, 2.0, 2.0]])
+    np.testing.assert_array_equal(jax.grad(pooled)(image), [[0, 1, 1, 0], [0, 0, 0, 0]])
 
 
 def test_max_pool2d_does_not_choose_the_padding() -> None:

@@ -197,6 +197,15 @@ def test_binary_cross_entropy_weights() -> None:
     np.testing.assert_allclose(actual, mixed * weight, 1e-5)
 
 
+def test_kl_div_of_what_never_happens_is_0() -> None:
+    """As 0 log 0 is; and nor does its score count."""
+    target, scores = jnp.array([0.0, 0.0, 1.0]), jnp.array([-1.0, -100.0, 0.0])
+    loss = functional.kl_div(scores, target, reduction="none")
+    np.testing.assert_array_equal(loss, np.zeros(3))
+    slope = jax.grad(lambda x: functional.kl_div(x, target, reduction="sum"))(scores)
+    np.testing.assert_array_equal(slope, [0.0, 0.0, -1.0])
+
+
 SCORES = jnp.array([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0], [0.2, 0.1, 0.0]])
 LOG_PROBS = jax.nn.log_softmax(SCORES)
 

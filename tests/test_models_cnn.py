@@ -132,9 +132,15 @@ def test_functions_of_every_kind_are_counted() -> None:
     square.defjvp(lambda primals, tangents: (square(*primals), tangents[0]))
 
     def apply(params: Any, x: jax.Array) -> jax.Array:
+        def once(h: jax.Array) -> jax.Array:
+            return h @ params["w2"]
+
+        def twice(h: jax.Array) -> jax.Array:
+            return once(once(h))
+
         h = jax.nn.relu(x @ params["w"].T)  # 7 * 5 * 3
         h, _ = jax.lax.scan(lambda c, w: (jnp.tanh(c @ w), None), h, params["scanned"])
-        h = jax.lax.cond(h.sum() > 0, lambda h: h, lambda h: h @ params["w2"], h)
+        h = jax.lax.cond(h.sum() > 0, once, twice, h)
         return square(h[:5]) @ params["w2"]
 
     arrays = {"w": (5, 3), "scanned": (4, 5, 5), "w2": (5, 5), "unread": (9,)}
@@ -142,9 +148,10 @@ def test_functions_of_every_kind_are_counted() -> None:
     summary = fgrad.summary(apply, params, np.zeros((7, 3), np.float32))
     named = {layer.operations[0]: layer for layer in summary.layers if layer.multiply_adds}
     assert named["scan"][3:] == (100, 4 * 7 * 5 * 5)
-    assert named["cond"][3:] == (25, 7 * 5 * 5)
+    assert named["cond"][3:] == (25, 2 * 7 * 5 * 5), "the dearest branch"
+    assert named["dot_general"].parameters == 0, "a parameter counts where it is read first"
     assert named["square"].multiply_adds == 5**3
-    assert summary.multiply_adds == 7 * 5 * 3 + 4 * 175 + 175 + 125 + 125
+    assert summary.multiply_adds == 7 * 5 * 3 + 4 * 175 + 2 * 175 + 125 + 125
     assert summary.parameters == 15 + 100 + 25 + 9
     assert "unread" in str(summary)
 
