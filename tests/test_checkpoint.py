@@ -391,6 +391,6 @@ def test_a_fifo_in_place_of_a_file_is_damage(tmp_path: Path, name: str) -> None:
     found = checkpoint.restore(tmp_path, state)
     assert found.step == 1
     assert found.damaged == [
-        f"checkpoint 0000000002 is damaged: {path.resolve()}: expected a regular file, got a "
-        "device or a pipe"
+        "checkpoint 0000000002 is damaged: [Errno 22] expected a regular file, got a device or a "
+        f"pipe: '{path.resolve()}'"
     ]

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, and reading them without ever waiting."""
 
 import contextlib
+import errno
 import importlib.util
 import os
 import secrets
@@ -73,7 +74,7 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
         >>> open_regular(os.devnull)
         Traceback (most recent call last):
           ...
-        OSError: /dev/null: expected a regular file, got a device or a pipe
+        OSError: [Errno 22] expected a regular file, got a device or a pipe: '/dev/null'
     """
 
     def opener(name: str, flags: int) -> int:
@@ -81,7 +82,9 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
         mode = os.fstat(descriptor).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder is refused by `open` itself
             os.close(descriptor)
-            raise OSError(f"{name}: expected a regular file, got a device or a pipe")
+            raise OSError(
+                errno.EINVAL, "expected a regular file, got a device or a pipe", os.fspath(path)
+            )
         return descriptor
 
     return open(path, "rb", opener=opener)
