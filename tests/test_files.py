@@ -124,3 +124,21 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         files.open_regular(tmp_path)
     with pytest.raises(FileNotFoundError):
         files.open_regular(tmp_path / "none")
+
+
+def test_a_file_that_holds_the_data_already_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that cannot be written."""
+    path = tmp_path / "file"
+    path.write_bytes(b"data")
+
+    def fail(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "replace", fail)
+    files.write_whole(path, b"data")
+    for other in (b"DATA", b"data and more"):
+        with pytest.raises(OSError, match=r"Read-only file system: '.*/file'$"):
+            files.write_whole(path, other)
+    assert path.read_bytes() == b"data"

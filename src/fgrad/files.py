@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-_PREFIX, _SUFFIX = ".fgrad-", ".partial"
-_HAS_LOCKS: Final = importlib.util.find_spec("fcntl") is not None  # Windows has none
+_PREFIX: Final = ".fgrad-"
+_SUFFIX: Final = ".partial"
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
@@ -23,8 +23,9 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
 
     Args:
         path: Where; a file that is there is replaced (through a link, the file that it points to),
-            keeps its mode, and stays as it was if anything fails. What is no regular file, such as
-            a FIFO or `/dev/stdout`, is written to.
+            keeps its mode, and stays as it was if anything fails. One that holds `data` already is
+            not touched: a disk that is full or cannot be written has no say. What is no regular
+            file, such as a FIFO or `/dev/stdout`, is written to.
         data: The file's content.
 
     Raises:
@@ -43,6 +44,8 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         return
     target = Path(path).resolve()
     _clear(target.parent)
+    if there is not None and there.st_size == len(data) and _holds(target, data):
+        return
     try:
         with _partial(target.parent) as file:
             if there is not None:
@@ -50,7 +53,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            if not _HAS_LOCKS:
+            if not has_locks():
                 file.close()  # Windows moves no open file
             os.replace(file.name, target)
     except OSError as error:
@@ -90,6 +93,16 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     return open(path, "rb", opener=opener)
 
 
+def has_locks() -> bool:
+    """Return whether the system can lock files and folders; Windows cannot, as is needed here.
+
+    Example:
+        >>> has_locks() == (os.name == "posix")
+        True
+    """
+    return importlib.util.find_spec("fcntl") is not None
+
+
 def lock(descriptor: int, *, wait: bool) -> bool:
     """Lock an open file or folder against other processes, until it is closed.
 
@@ -112,7 +125,7 @@ def lock(descriptor: int, *, wait: bool) -> bool:
         ...     lock(file.fileno(), wait=False), lock(again.fileno(), wait=False)
         (True, False)
     """
-    if not _HAS_LOCKS:
+    if not has_locks():
         return True
     import fcntl
 
@@ -128,6 +141,14 @@ def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
         return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        with open_regular(path) as file:
+            return file.read() == data
+    except OSError:  # a folder, or one that may not be read
+        return False
 
 
 def _stream(path: str | os.PathLike[str], there: os.stat_result) -> str | int | None:
@@ -169,7 +190,7 @@ def _partial(folder: Path) -> Iterator[IO[bytes]]:
 
 def _clear(folder: Path) -> None:
     """Remove what killed processes left: a hidden file that nobody has locked."""
-    if not _HAS_LOCKS:
+    if not has_locks():
         return
     for left in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with contextlib.suppress(OSError), open_regular(left) as file:
