@@ -33,11 +33,8 @@ def main() -> int:
     """Read, classify, print."""
     args = parse()
     network, params, run = folder.load(args.run)
-    try:
-        channels, classes, extent = run["channels"], run["classes"], run["extent"]
-        mean, std = (np.array(run[name], np.float32) for name in ("mean", "std"))
-    except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"--run: the run in {args.run} is damaged: {error}") from None
+    channels, classes, extent = run["channels"], run["classes"], run["extent"]
+    mean, std = (np.array(run[name], np.float32) for name in ("mean", "std"))
     images = np.stack(
         [
             classifier.prepare(path, size=SIZE, channels=channels, extent=extent)

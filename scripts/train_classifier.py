@@ -16,7 +16,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,6 +32,16 @@ from fgrad.types import Array
 
 HELD_OUT = 0.1  # of the training images, to choose the best epoch by
 
+READERS: Mapping[str, Callable[[str], object]] = {
+    "epochs": cli.at_least(1),
+    "batch_size": cli.at_least(1),
+    "lr": cli.positive,
+    "momentum": cli.finite,
+    "shift": cli.at_least(0, at_most=SIZE),
+    "seed": cli.seed,
+}
+CHOICES = {"dataset": tuple(DEFAULTS), "net": NAMES, "flip": (True, False)}
+
 
 def parse() -> tuple[cli.ArgumentParser, argparse.Namespace]:
     """Read the command line; what is not given is None."""
@@ -39,22 +49,27 @@ def parse() -> tuple[cli.ArgumentParser, argparse.Namespace]:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--dataset", choices=DEFAULTS, help="what to train on (digits)")
+    add("--dataset", choices=CHOICES["dataset"], help="what to train on (digits)")
     add("--data-dir", type=Path, metavar="DIR", help="where the data set is")
     add("--download", action="store_true", help="fetch it first, into DIR or a cache")
-    add("--net", choices=NAMES, help="(lenet)")
-    add("--epochs", type=cli.at_least(1), metavar="N", help="passes over the training images")
-    add("--batch-size", type=cli.at_least(1), metavar="N", help="images in a step")
-    add("--lr", type=cli.positive, metavar="R", help="learning rate at first; it falls to 0")
-    add("--momentum", type=cli.finite, metavar="M", help="of SGD (0.9)")
-    add("--shift", type=cli.at_least(0, at_most=SIZE), metavar="N", help="augment: pixels")
+    add("--net", choices=CHOICES["net"], help="(lenet)")
+    add("--epochs", type=READERS["epochs"], metavar="N", help="passes over the training images")
+    add("--batch-size", type=READERS["batch_size"], metavar="N", help="images in a step")
+    add("--lr", type=READERS["lr"], metavar="R", help="learning rate at first; it falls to 0")
+    add("--momentum", type=READERS["momentum"], metavar="M", help="of SGD (0.9)")
+    add("--shift", type=READERS["shift"], metavar="N", help="augment: pixels")
     add("--flip", action=argparse.BooleanOptionalAction, help="augment: left to right")
-    add("--seed", type=cli.seed, metavar="N", help="as in torch.manual_seed(N) (0)")
-    add("--out", type=cli.output_folder, metavar="DIR", help="(runs/ and the data set's name)")
+    add("--seed", type=READERS["seed"], metavar="N", help="as in torch.manual_seed(N) (0)")
+    add("--out", type=Path, metavar="DIR", help="(runs/ and the data set's name)")
     add("--save-every", type=cli.finite, metavar="S", default=10.0, help="seconds (10)")
     add("--resume", action="store_true", help="go on with the run in --out")
     args = parser.parse()
     args.out = args.out or Path("runs") / (args.dataset or "digits")
+    if not args.resume:  # of a finished run there may be nothing to write
+        try:
+            cli.output_folder(str(args.out))
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument --out: {error}")
     return parser, args
 
 
@@ -70,11 +85,12 @@ def settle(parser: cli.ArgumentParser, args: argparse.Namespace) -> dict[str, An
     saved: dict[str, Any] = {}
     if before is not None:
         try:
-            saved = dict(before["settings"])
+            saved = read_back(before["settings"])
             if args.data_dir is None and before["data_dir"] is not None:
                 args.data_dir = Path(before["data_dir"])
-            DEFAULTS[saved["dataset"]]
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
+            parser.error(f"argument --resume: the run in {args.out} is damaged: no {error}")
+        except (TypeError, ValueError) as error:
             parser.error(f"argument --resume: the run in {args.out} is damaged: {error}")
     dataset = args.dataset or saved.get("dataset", "digits")
     values = {"dataset": dataset, "net": "lenet", "seed": 0, **DEFAULTS[dataset]._asdict()}
@@ -88,6 +104,22 @@ def settle(parser: cli.ArgumentParser, args: argparse.Namespace) -> dict[str, An
             )
         values[name] = value if given is None else given
     return values
+
+
+def read_back(saved: object) -> dict[str, Any]:
+    """Return a run's settings out of its description, read as the options are."""
+    if not isinstance(saved, dict):
+        raise ValueError(f"settings: expected all by name, got {saved!r}")
+    settings = dict(saved)
+    for name, choices in CHOICES.items():
+        if settings[name] not in choices:
+            raise ValueError(f"{name}: expected one of {choices}, got {settings[name]!r}")
+    for name, read in READERS.items():
+        try:
+            settings[name] = read(str(settings[name]))
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return settings
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -191,7 +223,8 @@ def train(parser: cli.ArgumentParser, args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
     results = folder.finish(args.out, run, splits.test)
     print(f"{run.epoch - before} epochs in {seconds:.1f} s\n\n{folder.summary(results, run)}")
-    print(f"in {args.out}: {', '.join(sorted(path.name for path in args.out.iterdir()))}")
+    left = sorted(path.name for path in args.out.iterdir() if path.name[0] != ".")
+    print(f"in {args.out}: {', '.join(left)}")
     return 0
 
 

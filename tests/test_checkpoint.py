@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+import hashlib
+import json
 import os
 import resource
 import shutil
@@ -293,3 +295,110 @@ def test_a_file_of_the_manifests_name_further_down_is_looked_at_too(tmp_path: Pa
     below.write_text("DATA")
     with pytest.raises(ValueError, match=r"^below/manifest.json was altered$"):
         _manifest.read(tmp_path)
+
+
+def sign(folder: Path, *without: str, **others: Any) -> None:
+    """Sign a checkpoint's manifest once more, without some facts, and with others."""
+    facts = json.loads((folder / "manifest.json").read_text()) | others
+    for name in ("sha256", *without):
+        del facts[name]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({**facts, "sha256": digest}))
+
+
+@pytest.mark.parametrize(
+    ("without", "others", "message"),
+    [
+        (["files"], {}, "manifest.json lacks the sizes and checksums of files"),
+        ([], {"files": {"arrays": 1}}, "manifest.json lacks the sizes and checksums of files"),
+        (["step"], {}, "manifest.json lacks the right step"),
+        ([], {"step": "1", "info": [1]}, "manifest.json lacks the right step, info"),
+        ([], {"arrays": {"w": [[2]]}}, "manifest.json lacks the right arrays"),
+        ([], {"settings": 3}, "manifest.json lacks the right settings"),
+    ],
+    ids=["no-files", "files", "no-step", "step-and-info", "arrays", "settings"],
+)
+def test_a_manifest_rightly_signed_that_lacks_facts_is_damaged(
+    tmp_path: Path, without: list[str], others: dict[str, Any], message: str
+) -> None:
+    state = {"w": np.zeros(2)}
+    checkpoint.save(tmp_path, state, step=1)
+    sign(checkpoint.save(tmp_path, state, step=2), *without, **others)
+    found = checkpoint.restore(tmp_path, state)
+    assert found.step == 1
+    assert found.damaged == [f"checkpoint 0000000002 is damaged: {message}"]
+
+
+def test_arrays_that_orbax_cannot_read_are_damaged(tmp_path: Path) -> None:
+    state = {"w": np.zeros(2)}
+    checkpoint.save(tmp_path, state, step=1)
+    later = checkpoint.save(tmp_path, state, step=2)
+    shutil.rmtree(later / "arrays")
+    sign(later, files={})
+    found = checkpoint.restore(tmp_path, state)
+    assert found.step == 1
+    (line,) = found.damaged
+    assert line.startswith("checkpoint 0000000002 is damaged: its arrays: ")
+
+
+def test_what_is_no_checkpoint_is_never_touched(tmp_path: Path) -> None:
+    """Of a checkpoint's name or of a half-written one's; empty, with files, with a manifest."""
+    names = ("1700000000", "2026010112", "0000000002", ".foo.partial", ".0000000009.partial")
+    theirs = [tmp_path / name / "thesis.txt" for name in names]
+    theirs += [tmp_path / "0000000003" / "manifest.json", tmp_path / ".0000000008.partial"]
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    (tmp_path / "0000000004").mkdir()
+    assert not checkpoint.exists(tmp_path / "1700000000")
+    state = {"w": jnp.ones(2)}
+    with_a_note = checkpoint.save(tmp_path, state, step=5) / "note.txt"
+    with_a_note.write_text("a good one")
+    for step in (6, 7):
+        checkpoint.save(tmp_path, state, step=step, keep=1)
+    assert all(path.read_text() == "{}" for path in theirs)
+    assert (tmp_path / "0000000004").is_dir()
+    assert with_a_note.read_text() == "a good one"
+    assert not (tmp_path / "0000000006").exists()
+    found = checkpoint.restore(tmp_path, state)
+    assert found.step == 7
+    assert found.damaged == [
+        "checkpoint 2026010112 is damaged: manifest.json is missing",
+        "checkpoint 1700000000 is damaged: manifest.json is missing",
+    ]
+
+
+@pytest.mark.parametrize("name", ["0000000003", ".0000000003.partial", ".0000000003.old.partial"])
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_in_the_way_is_named_and_stays(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    if kind == "folder":
+        path.mkdir()
+        path = path / "thesis.txt"
+    path.write_text("mine")
+    with pytest.raises(OSError, match=rf"^cannot write the checkpoint .*/{name} is something else"):
+        checkpoint.save(tmp_path, {"w": np.zeros(1)}, step=3)
+    assert path.read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_with_nothing_of_a_checkpoint_holds_none(tmp_path: Path) -> None:
+    (tmp_path / "1700000000").mkdir()
+    (tmp_path / "1700000000" / "thesis.txt").write_text("mine")
+    assert not checkpoint.exists(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "arrays/_METADATA"])
+def test_a_fifo_in_place_of_a_file_is_damage(tmp_path: Path, name: str) -> None:
+    """Opening one would wait for ever."""
+    state = {"w": np.zeros(2)}
+    checkpoint.save(tmp_path, state, step=1)
+    path = checkpoint.save(tmp_path, state, step=2) / name
+    path.unlink()
+    os.mkfifo(path)
+    found = checkpoint.restore(tmp_path, state)
+    assert found.step == 1
+    assert found.damaged == [
+        "checkpoint 0000000002 is damaged: [Errno 22] expected a regular file, got a device or a "
+        f"pipe: '{path.resolve()}'"
+    ]

@@ -1,5 +1,6 @@
 """The classifier's parts against NumPy, scikit-learn, and each other."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import sklearn.metrics
 from PIL import Image
 
 import fgrad
-from fgrad import classifier, data
+from fgrad import checkpoint, classifier, data, interop
 from fgrad import functional as F
 from fgrad.classifier import Run, folder
 from fgrad.random import Generator
@@ -428,3 +429,173 @@ def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
         pass
     with folder.claim(tmp_path):
         pass
+
+
+def started(**changes: Any) -> Run:
+    """Start a run on other images or labels."""
+    train = DATASET._replace(**changes)
+    return Run(NET, fgrad.optim.sgd(0.1), train, DATASET, batch_size=5, rng=Generator(0))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint64, list])
+def test_labels_of_every_integer_dtype_are_taken(dtype: Any) -> None:
+    """A label of the filler's, -100, was 156 where labels were bytes."""
+    labels = LABELS.tolist() if dtype is list else LABELS.astype(dtype)
+    runs = [started(), started(labels=labels)]
+    for run in runs:
+        run.advance(5)
+    assert runs[0].records == runs[1].records
+    loss, _ = runs[1].predict(DATASET._replace(labels=labels), runs[1].best)
+    assert loss == runs[0].predict(DATASET, runs[0].best)[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"labels": LABELS + 1},
+            r"train.labels: expected 0 to 2, an index into the 3 classes, got 3 at index "
+            + str(int(LABELS.argmax())),
+        ),
+        (
+            {"labels": LABELS - 1},
+            r"train.labels: expected 0 to 2, an index .*, got -1 at index "
+            + str(int(LABELS.argmin())),
+        ),
+        (
+            {"labels": np.where(np.arange(23) < 11, LABELS, -100)},
+            "train.labels: expected 0 to 2, an index .*, got -100 at index 11",
+        ),
+        ({"labels": np.uint8(LABELS) - np.uint8(200)}, "train.labels: expected 0 to 2, .* got 5"),
+        (
+            {"images": IMAGES[:12]},
+            r"train.labels: expected integers of shape \(12,\), .*, got int32 of shape \(23,\)",
+        ),
+        ({"labels": LABELS[:, None]}, r"train.labels: .* shape \(23,\), .*, got int32 of .*23, 1"),
+        ({"labels": LABELS.astype(float)}, r"train.labels: expected integers .* got float64"),
+        ({"labels": list("ab") * 11 + ["a"]}, r"train.labels: expected integers .* got <U1"),
+        ({"images": IMAGES / 255}, r"train.images: expected uint8 .*, got float64 of shape"),
+        ({"images": IMAGES[:, 0]}, r"train.images: .* shape \(N, C, H, W\), got .*\(23, 2, 3\)"),
+        ({"images": IMAGES[:0], "labels": []}, r"train.images: expected uint8 of shape .*\(0, 1"),
+        ({"classes": ("a", "b", "x")}, r"validation.classes: expected \('a', 'b', 'x'\) as train"),
+        ({"images": IMAGES[..., :2]}, r"validation.images: expected shape \(1, 2, 2\) as train"),
+    ],
+    ids=[
+        "from-1",
+        "from-minus-1",
+        "ignored",
+        "wrapped",
+        "fewer-images",
+        "column",
+        "float",
+        "words",
+        "float-images",
+        "no-channels",
+        "none",
+        "other-classes",
+        "other-size",
+    ],
+)
+def test_images_and_labels_that_do_not_go_together_are_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        started(**changes)
+
+
+def test_a_data_set_to_predict_is_held_to_the_runs_own_classes() -> None:
+    run = started()
+    with pytest.raises(
+        ValueError, match=r"^dataset.labels: expected 0 to 2, .* got 3 at index 22$"
+    ):
+        run.predict(data.Dataset(IMAGES, np.r_[LABELS[:22], 3], tuple("abcd")), run.best)
+
+
+def test_a_network_of_too_few_scores_is_refused() -> None:
+    net = classifier.Net(lambda rng: fgrad.init.linear(rng, 6, 2), linear)
+    with pytest.raises(
+        ValueError, match=r"^net: expected scores of shape \(1, 3\) .* got \(1, 2\)$"
+    ):
+        Run(net, fgrad.optim.sgd(0.1), DATASET, DATASET, batch_size=5, rng=Generator(0))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"epoch": None}, {"epoch": 2}, {"step": 99}, {"records": [{}]}, {"best_epoch": 1}],
+    ids=["type", "records", "step", "record", "best"],
+)
+def test_a_checkpoint_with_other_facts_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    run = started()
+    run.save(tmp_path)
+    found = checkpoint.restore(tmp_path, run._tree())
+    info = (found.info or {}) | changes
+    monkeypatch.setattr(checkpoint, "restore", lambda *_, **__: found._replace(info=info))
+    with pytest.raises(ValueError, match=r"^folder: expected a checkpoint by Run.save, got one of"):
+        run.restore(tmp_path)
+
+
+def test_a_finished_run_is_not_saved_again(tmp_path: Path) -> None:
+    run = started()
+    assert classifier.fit(run, epochs=1, folder=tmp_path / "first")
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = started()
+    assert again.restore(tmp_path / "first") == []
+    assert classifier.fit(again, epochs=1, folder=tmp_path / "first")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
+    assert classifier.fit(again, epochs=1, folder=tmp_path / "elsewhere")
+    assert checkpoint.exists(tmp_path / "elsewhere")
+
+
+WHOLE = {
+    "net": "mlp",
+    "channels": 1,
+    "classes": ["a", "b"],
+    "mean": [0.5],
+    "std": [0.25],
+    "extent": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"net": ["mlp"]}, "net among lenet, convnet, mlp"),
+        ({"channels": "1"}, "channels 1 or 3; mean, a number for each channel; std, a number"),
+        ({"classes": "ab"}, "classes, a list of names"),
+        ({"classes": [1, 2]}, "classes, a list of names"),
+        ({"mean": 0.5}, "mean, a number for each channel"),
+        ({"mean": [float("nan")]}, "mean, a number for each channel"),
+        ({"std": [0]}, "std, a number above 0 for each channel"),
+        ({"std": ["x"]}, "std, a number above 0 for each channel"),
+        ({"extent": "x"}, "extent, a number from 0 to 1, or null"),
+    ],
+)
+def test_a_description_of_wrong_types_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    params = classifier.net("mlp", classes=2).init(Generator(0))
+    interop.save_safetensors(tmp_path / "model.safetensors", params)
+    folder.describe(tmp_path, WHOLE)
+    assert folder.load(tmp_path).description == WHOLE
+    folder.describe(tmp_path, WHOLE | changes)
+    start = rf"^{tmp_path}/run.json: expected a run's description, with "
+    with pytest.raises(ValueError, match=start + message):
+        folder.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "{", "[" * 100_000, "\udcff"], ids=["list", "cut", "deep", "bytes"]
+)
+def test_a_description_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(ValueError, match=r"run.json: expected a run's description, got ") as error:
+        folder.described(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_fifo_in_place_of_a_description_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(OSError, match="expected a regular file"):
+        folder.described(tmp_path)

@@ -277,3 +277,47 @@ def test_pictures_of_ones_own_go_on_from_where_they_were(tmp_path: Path) -> None
         "bit what it would have been\n"
     )
     assert "going on after epoch 3" in again.stdout
+
+
+def test_a_finished_run_writes_nothing_that_is_there(short: Path, tmp_path: Path) -> None:
+    """On a disk that takes not a byte more, in a folder that may not be written."""
+    out = tmp_path / "run"
+    shutil.copytree(short, out)
+    shutil.copytree(short.parent / "cache", tmp_path / "cache")
+    curves = (out / "curves.png").read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    out.chmod(0o555)  # which keeps all but root out
+    result = start(out, "--resume", limit="ulimit -f 0; ")
+    out.chmod(0o755)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "test accuracy" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    (out / "curves.png").unlink()
+    (out / ".hidden").touch()
+    result = start(out, "--resume")
+    assert result.returncode == 0
+    assert (out / "curves.png").read_bytes() == curves
+    assert ".hidden" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": "x"}, "epochs: expected an integer, got 'x'"),
+        ({"epochs": 0}, "epochs: expected 1 or more, got 0"),
+        ({"lr": [1]}, "lr: expected a number, got '[1]'"),
+        ({"seed": None}, "seed: expected an integer, got 'None'"),
+        ({"flip": "yes"}, "flip: expected one of (True, False), got 'yes'"),
+        ({"dataset": ["digits"]}, "dataset: expected one of ('digits', "),
+        ({"net": 3}, "net: expected one of ('lenet', "),
+    ],
+    ids=["word", "zero", "list", "null", "flag", "data", "net"],
+)
+def test_settings_of_wrong_types_in_a_run_are_refused(
+    short: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    described = json.loads((short / "run.json").read_text())
+    described["settings"] |= changes
+    (tmp_path / "run.json").write_text(json.dumps(described))
+    result = programs.run(TRAIN, "--resume", "--out", tmp_path)
+    programs.assert_refused(result, f"--resume: the run in {tmp_path} is damaged: {message}")

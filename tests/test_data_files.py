@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import io
 import itertools
 import struct
 import tracemalloc
@@ -15,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fgrad import data
-from fgrad.data import cifar, idx
+from fgrad.data import _reading, cifar, idx
 
 RNG = np.random.default_rng(0)
 COUNTS = {"train": 3, "t10k": 2}
@@ -251,6 +252,47 @@ def test_a_gzip_bomb_takes_no_memory(tmp_path: Path) -> None:
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(packed)
     with refused_within(4e6, "expected 60000 bytes after its header, got more"):
         data.mnist(tmp_path)
+
+
+@pytest.mark.parametrize("start", [b"", gzip.compress(b"data")], ids=["at-once", "after-data"])
+@pytest.mark.parametrize("kind", ["members", "padding"])
+def test_a_gzipped_file_of_nothing_is_not_read_to_its_end(
+    start: bytes, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two million empty members would take half a minute, for no byte of data."""
+    monkeypatch.setattr(_reading, "_MEMBERS", 100)
+    rest = gzip.compress(b"") * 2000 if kind == "members" else bytes(200 * _reading._PIECE)
+    file = io.BytesIO(start + rest)
+    with pytest.raises(EOFError, match="more than 100 gzip members, or as much padding"):
+        _reading.read(_reading.Unpacked(file), 5)
+    assert len(file.read()) > len(rest) // 3
+
+
+@pytest.mark.parametrize("flags", range(0, 256, 2))
+def test_every_gzip_header_is_read_as_gzip_does(flags: int) -> None:
+    data = gzip.compress(b"data")
+    header, name = bytearray(data[:10]), b"name\0" * bool(flags & 8)
+    header[3] = flags
+    extra = b"\x03\x00any" * bool(flags & 4)
+    rest = name + b"comment\0" * bool(flags & 16) + b"no" * bool(flags & 2) + data[10:]
+    assert gzip.decompress(header + extra + rest) == b"data"
+    assert _reading.read(_reading.Unpacked(io.BytesIO(header + extra + rest)), 9) == b"data"
+
+
+def test_members_in_a_row_and_padding_are_read_as_gzip_does(tmp_path: Path) -> None:
+    """As `bgzip` and `cat` make them, and as tapes do."""
+    files = idx_files()
+    write(tmp_path, files)
+    labels = files["train-labels-idx1-ubyte"]
+    empty = gzip.compress(b"")
+    for packed in (
+        gzip.compress(labels[:5]) + gzip.compress(labels[5:]) + empty,
+        b"".join(gzip.compress(labels[i : i + 1]) for i in range(len(labels))),
+        gzip.compress(labels) + bytes(100_000) + empty + bytes(3),
+    ):
+        assert gzip.decompress(packed) == labels
+        (tmp_path / "train-labels-idx1-ubyte").write_bytes(packed)
+        assert check(tmp_path, {**files, "train-labels-idx1-ubyte": packed}, "idx")
 
 
 def test_a_long_file_is_not_read_to_its_end(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Weights to and from elsewhere: nothing lost, nothing shared, every difference named."""
 
+import errno
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,6 +232,10 @@ class Normed(nnx.Module):
             "dtype: weight, expected real numbers, float32, got complex64",
         ),
         (lambda: interop.from_state_dict({"a": "text"}), r"state_dict\['a'\]: expected an array"),
+        (
+            lambda: interop.from_state_dict({"a": [[1, 2], [3]]}),
+            r"state_dict\['a'\]: expected a dense array of a dtype .*, got list: .* inhomogeneous",
+        ),
         (lambda: interop.from_state_dict({"a": None}), r"state_dict\['a'\]: .* got NoneType"),
         (
             lambda: interop.from_state_dict({"a": jnp.ones(1), "a.b": jnp.ones(1)}),
@@ -291,3 +298,37 @@ def test_sixty_four_bits_are_kept_where_jax_keeps_them() -> None:
         params = interop.from_state_dict({"a": np.array([1 / 3])})
         assert params["a"].dtype == np.float64
         assert params["a"].item() == 1 / 3
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2"])
+def test_a_dtype_that_numpy_has_not_is_refused_by_name(tmp_path: Path, dtype: str) -> None:
+    entries = {
+        "bias": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+        "fc.weight": {"dtype": dtype, "shape": [2, 2], "data_offsets": [4, 8]},
+    }
+    header = json.dumps(entries).encode()
+    (tmp_path / "x").write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(ValueError, match=rf"^path: .* got fc.weight \({dtype}\) in .*x$"):
+        interop.load_safetensors(tmp_path / "x")
+
+
+def test_a_file_that_is_not_read_is_called_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match=r"expected a regular file, got .*model.safetensors'$"):
+        interop.load_safetensors(path)
+    with pytest.raises(IsADirectoryError):
+        interop.load_safetensors(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        interop.load_safetensors(tmp_path / "none")
+    path.unlink()
+    interop.save_safetensors(path, {"a": jnp.ones(1)})
+
+    def forbid(name: str, flags: int) -> int:  # as chmod 000 does, but for root as well
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+    monkeypatch.setattr(os, "open", forbid)
+    with pytest.raises(PermissionError, match=r"Permission denied: .*model.safetensors'$"):
+        interop.load_safetensors(path)

@@ -1,7 +1,9 @@
 """Recordings as files: what is refused, and what is warned about."""
 
+import copy
 import itertools
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from fgrad.parity import hazards, recording
+from fgrad.parity.contents import contents
 
 WHOLE = ports.LINE.read_bytes()
 
@@ -132,3 +135,88 @@ def test_what_hides_a_mistake_is_warned_about() -> None:
     assert warned(steps=one) == [
         "one step: a wrong momentum or another order of batches would not show"
     ]
+
+
+def facts() -> dict[str, Any]:
+    """Return what the recorded line says besides its arrays."""
+    with safe_open(ports.LINE, framework="np") as file:
+        found: dict[str, Any] = json.loads(file.metadata()["fgrad.parity"])
+    return found
+
+
+def resigned(path: Path, changed: dict[str, Any]) -> Path:
+    """Write the recording with other facts, signed as a whole one is."""
+    arrays = recording.Arrays()
+    arrays.kept = load_file(ports.LINE)
+    arrays.same = changed.get("same", {})
+    recording.write(path, arrays, changed)
+    return path
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the place of everything in a JSON value."""
+    if not isinstance(value, dict | list):
+        return []
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return [place for key, item in items for place in ((*at, key), *places(item, (*at, key)))]
+
+
+def test_facts_missing_or_of_another_type_are_refused(tmp_path: Path) -> None:
+    """Whatever is left out or put in a fact's place: one line, or a recording that can be shown."""
+    refused = 0
+    whole = facts()
+    assert contents(recording.read(resigned(tmp_path / "whole", whole)))
+    names = {"same", "version"}  # an array's other name; and what says which of these rules hold
+    for at in places(whole):
+        if at[0] in names or (at[0] == "steps" and at[1:2] not in ((), (0,))):
+            continue  # the other steps are as the first
+        for other in (None, 7, "x", [], {}):
+            changed = copy.deepcopy(whole)
+            within = changed
+            for key in at[:-1]:
+                within = within[key]
+            if other is None:
+                del within[at[-1]]
+            else:
+                within[at[-1]] = other
+            path = resigned(tmp_path / "other", changed)
+            if line := refusal(path):
+                assert line.startswith("path: expected a recording's facts, got others in ")
+                assert "\n" not in line
+                refused += 1
+    assert refused > 100
+
+
+def refusal(path: Path) -> str:
+    """Return why a recording is refused, and nothing for one that can be shown."""
+    try:
+        contents(recording.read(path))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": {"kind": "SGD"}}, "ValueError: optimizer.groups is missing"),
+        ({"modules": {}}, "ValueError: modules lacks "),
+        ({"steps": []}, "ValueError: there is no step"),
+        ({"parameters": ["weight", "gain"]}, "ValueError: state lacks gain"),
+        ({"state": ["weight", "bias", "gain"]}, "KeyError: 'initial/gain'"),
+    ],
+    ids=["missing", "module", "no-step", "parameter", "array"],
+)
+def test_what_is_wrong_with_the_facts_is_named(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    path = resigned(tmp_path / "other", facts() | change)
+    with pytest.raises(ValueError, match=r"^path: expected a recording's facts, ") as error:
+        recording.read(path)
+    assert f": {message}" in str(error.value)
+
+
+def test_a_fifo_is_no_recording(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="expected a regular file"):
+        recording.read(tmp_path / "fifo")

@@ -21,8 +21,10 @@ from fgrad import _manifest
 from fgrad.data import _optional
 from fgrad.types import ArrayLike, Params
 
-_OLD: Final = ".old.partial"
+_PARTIAL: Final = ".partial"
+_OLD: Final = f".old{_PARTIAL}"
 _ARRAYS: Final = "arrays"  # Orbax's own folder within a checkpoint's
+_ROOM: Final = "room"  # the file that shows that there is room for it
 
 
 class Checkpoint(NamedTuple):
@@ -52,7 +54,8 @@ def save(
 ) -> Path:
     """Write a checkpoint, whole or not at all, and drop old ones.
 
-    Checkpoints of a later step are dropped as well: they are of a run that was left.
+    Checkpoints of a later step are dropped as well: they are of a run that was left. Whatever is in
+    the folder and no checkpoint, by its manifest, is left alone.
 
     Args:
         folder: Where the checkpoints are, made if it is not there.
@@ -69,8 +72,8 @@ def save(
         ImportError: If Orbax is not installed.
         ValueError: If `step` or `keep` is too small, `tree` has no leaves or one that is no array
             or empty, or `settings` or `info` is nothing that JSON can hold.
-        OSError: If it cannot be written; nothing of it is left behind then, and the checkpoints
-            that are there stay.
+        OSError: If it cannot be written, or its name is taken by what is no checkpoint; nothing of
+            it is left behind then, and the checkpoints that are there stay.
 
     Example:
         >>> import tempfile, jax.numpy as jnp
@@ -95,20 +98,26 @@ def save(
 
     folder = Path(folder).resolve()
     target = folder / _name(step)
-    partial = folder / f".{target.name}.partial"
+    partial, old = folder / f".{target.name}{_PARTIAL}", folder / f".{target.name}{_OLD}"
+    for path in (target, partial, old):
+        if os.path.lexists(path) and not (_manifest.owns(path) or _is_left(path)):
+            raise OSError(
+                f"cannot write the checkpoint {target}: {path} is something else, or damaged "
+                "beyond telling; move it away"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for saved, path in _checkpoints(folder).items():
+        for saved, path in _own(folder).items():
             if path.name.endswith(_OLD):  # the one that moved it was killed before the end
                 path.rename(folder / _name(saved))
-        for left in folder.glob(".*.partial"):  # of a process that was killed
+        for left in filter(_is_left, folder.iterdir()):  # of a process that was killed
             shutil.rmtree(left)
         partial.mkdir()
-        _find_room(partial / "room", tree)
+        _find_room(partial / _ROOM, tree)
         _write_arrays(partial / _ARRAYS, tree)
         _manifest.write(partial, facts)
         if target.exists():  # a damaged one, and the run came by again
-            target.rename(folder / f".{target.name}{_OLD}")
+            target.rename(old)
         partial.rename(target)
         _manifest.flush(folder)
     except OSError as error:
@@ -118,12 +127,12 @@ def save(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    found = _checkpoints(folder)
+    found = _own(folder)
     kept = [saved for saved in found if saved <= step][:keep]
     for saved, path in found.items():
         if saved not in kept:
             shutil.rmtree(path, ignore_errors=True)
-    shutil.rmtree(folder / f".{target.name}{_OLD}", ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     return target
 
 
@@ -159,12 +168,18 @@ def restore(
     for step, path in _checkpoints(folder).items():
         try:
             facts = _manifest.read(path)
+            _check_facts(facts)
         except (ValueError, OSError) as error:
             damaged.append(f"checkpoint {_name(step)} is damaged: {error}")
             continue
         _check_settings(facts["settings"], settings)
         _check_arrays(facts["arrays"], _describe("like", like))
-        tree = _read_arrays(path / _ARRAYS, like)
+        try:
+            tree = _read_arrays(path / _ARRAYS, like)
+        except (ValueError, KeyError, TypeError, OSError) as error:  # whole, but not Orbax's
+            reason = str(error).partition("\n")[0]
+            damaged.append(f"checkpoint {_name(step)} is damaged: its arrays: {reason}")
+            continue
         return Checkpoint(facts["step"], tree, facts["info"], damaged)
     found = "; ".join(damaged) if damaged else "there is none"
     raise ValueError(f"folder: expected a checkpoint in {folder}: {found}")
@@ -188,7 +203,8 @@ def exists(folder: str | os.PathLike[str]) -> bool:
         ...     exists(folder)
         False
     """
-    return bool(_checkpoints(Path(folder).resolve()))
+    found = _checkpoints(Path(folder).resolve()).values()
+    return any((path / name).exists() for path in found for name in (_manifest.NAME, _ARRAYS))
 
 
 def _name(step: int) -> str:
@@ -214,6 +230,24 @@ def _checkpoints(folder: Path) -> dict[int, Path]:
     found = moved | {name: name for name in names}
     steps = sorted((int(name) for name in found if _is_name(name)), reverse=True)
     return {step: folder / found[_name(step)] for step in steps}
+
+
+def _own(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints that `save` may move and delete: those that are surely its own."""
+    return {step: path for step, path in _checkpoints(folder).items() if _manifest.owns(path)}
+
+
+def _is_left(path: Path) -> bool:
+    """Return whether a folder is what a `save` that was killed left, by its name and contents."""
+    name = path.name.removesuffix(_PARTIAL).removesuffix(_OLD.removesuffix(_PARTIAL))
+    if not path.name.endswith(_PARTIAL) or name[:1] != "." or not _is_name(name[1:]):
+        return False
+    if path.is_symlink() or not path.is_dir():
+        return False
+    # Orbax writes into `arrays` with an ending of its own before it takes the name.
+    return all(
+        entry in (_ROOM, _manifest.NAME) or entry.startswith(_ARRAYS) for entry in os.listdir(path)
+    )
 
 
 def _describe(argument: str, tree: Params) -> dict[str, list[Any]]:
@@ -277,6 +311,23 @@ def _read_arrays(path: Path, like: Params) -> Params:
     with orbax.Checkpointer(orbax.StandardCheckpointHandler()) as reader:
         read = reader.restore(path, jax.tree.map(wanted, like))
     return jax.tree.map(wrapped, like, read)
+
+
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    """Raise if a manifest, whole as it is, is not one that `save` wrote."""
+    arrays = facts.get("arrays")
+    is_right = {
+        "step": type(facts.get("step")) is int,
+        "settings": isinstance(facts.get("settings", ()), dict | None),
+        "info": isinstance(facts.get("info", ()), dict | None),
+        "arrays": isinstance(arrays, dict)
+        and all(
+            isinstance(entry, list) and list(map(type, entry)) == [list, str]
+            for entry in arrays.values()
+        ),
+    }
+    if wrong := [name for name, right in is_right.items() if not right]:
+        raise ValueError(f"{_manifest.NAME} lacks the right {', '.join(wrong)}")
 
 
 def _check_settings(saved: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> None:

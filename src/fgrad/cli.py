@@ -1,24 +1,37 @@
 """What every script does around its run: checked options, claimed outputs, one-line errors."""
 
 import argparse
+import contextlib
+import dis
 import gc
 import importlib.metadata
+import io
 import os
 import platform
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
 import jax
 import numpy as np
 
+from fgrad.files import open_regular
 from fgrad.training import DivergenceError
+
+_OWN: Final = ("fgrad", "__main__")  # the modules whose `raise ValueError` refuses what was given
+_FAILURES: Final = (OSError, MemoryError, ImportError, DivergenceError, jax.errors.JaxRuntimeError)
+_FAILING: Final = ("strict", "surrogateescape")  # how to encode, if the user has no other wish
+_TRACEBACK: Final = "FGRAD_TRACEBACK=1 in the environment shows"
+_EPILOG: Final = f"exit code 2: something given is refused; 1: failed, and {_TRACEBACK} where"
 
 
 class ArgumentParser(argparse.ArgumentParser):
     """An `argparse.ArgumentParser` whose errors are one line on stderr and exit code 2.
+
+    Its help ends with what the exit codes of `run` mean.
 
     Example:
         >>> parser = ArgumentParser()
@@ -26,6 +39,10 @@ class ArgumentParser(argparse.ArgumentParser):
         >>> parser.parse(["--init", "-1e-3"]).init
         -0.001
     """
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401  (argparse's own)
+        """Take what `argparse.ArgumentParser` takes."""
+        super().__init__(**{"epilog": _EPILOG, **settings})
 
     def error(self, message: str) -> NoReturn:
         """Print `message` as one line and exit with 2."""
@@ -142,7 +159,7 @@ def input_file(text: str) -> Path:
         argparse.ArgumentTypeError: cannot read 'missing.txt': No such file or directory
     """
     try:
-        open(text, "rb").close()
+        open_regular(text).close()
     except OSError as error:
         raise argparse.ArgumentTypeError(f"cannot read {text!r}: {error.strerror}") from None
     return Path(text)
@@ -217,13 +234,17 @@ def versions() -> dict[str, str]:
 def run(main: Callable[[], int], program: str | None = None) -> NoReturn:
     """Run a script's `main` and exit with its code, any failure as one line on stderr.
 
+    With `FGRAD_TRACEBACK` set in the environment, the traceback comes before that line. What
+    standard output has no letter for is printed with backslashes; a closed one takes nothing.
+
     Args:
         main: The script; it returns its exit code.
         program: What that line calls it; by default the script's file name.
 
     Raises:
-        SystemExit: Always: 2 for a value that the library refuses, 1 for a run that failed, 130
-            for an interrupt, else what `main` returned.
+        SystemExit: Always: 2 for what was refused, which is a ValueError that a `raise` in fgrad or
+            in the script made; 1 for a run that failed, and for a fault inside, which is any other
+            exception; 130 for an interrupt, else what `main` returned.
 
     Example:
         >>> run(lambda: 0)
@@ -231,19 +252,60 @@ def run(main: Callable[[], int], program: str | None = None) -> NoReturn:
         SystemExit: 0
     """
     program = program or Path(sys.argv[0]).name
+    _open_streams()
+    code: int | str | None
     try:
         code = main()
-        if sys.stdout:  # not closed by the caller
-            sys.stdout.flush()
+        sys.stdout.flush()
+    except SystemExit as end:  # argparse's
+        code = end.code
     except BrokenPipeError:  # the reader, say `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except KeyboardInterrupt:
         code = 130
-    except (ValueError, OSError, MemoryError, ImportError, jax.errors.JaxRuntimeError) as error:
-        line = " ".join(str(error).split()) or type(error).__name__
-        print(f"{program}: error: {line}", file=sys.stderr)
-        refused = isinstance(error, ValueError) and not isinstance(error, DivergenceError)
+    except Exception as error:
+        refused = _is_refusal(error)
         code = 2 if refused else 1
+        line = " ".join(str(error).split()) or type(error).__name__
+        if not refused and not isinstance(error, _FAILURES):
+            line = f"a fault in the program, which {_TRACEBACK}: {type(error).__name__}: {line}"
+        with contextlib.suppress(OSError):  # nobody reads it
+            if os.environ.get("FGRAD_TRACEBACK"):
+                traceback.print_exc()
+            print(f"{program}: error: {line}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # Python would try once more on its way out, and say so
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     gc.freeze()  # what is left goes with the process: collecting it on the way out takes 0.1 s
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """See to it that all can be printed, and that no file is opened as a closed standard stream."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115  (to the end)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _FAILING:
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether an exception is what fgrad or the script says of a value that it was given.
+
+    By the place that it comes from: all that they refuse they refuse by `raise ValueError`. NumPy
+    and Python raise others, for values that nobody has checked.
+    """
+    if not isinstance(error, ValueError) or isinstance(error, DivergenceError):
+        return False
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return False
+    module = place.tb_frame.f_globals.get("__name__", "")
+    instruction = place.tb_frame.f_code.co_code[place.tb_lasti]
+    return module.partition(".")[0] in _OWN and instruction == dis.opmap["RAISE_VARARGS"]

@@ -1,6 +1,9 @@
 """The same weights and outputs in PyTorch, fgrad and Flax NNX."""
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,3 +72,47 @@ def test_parameters_and_written_copies() -> None:
     assert layer.load_state_dict(back)
     back["weight"].zero_()
     np.testing.assert_array_equal(params["weight"], layer.weight.detach().numpy())
+
+
+def warned(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a maker of a tensor of a kind that PyTorch warns about, with no warning."""
+
+    def quiet() -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return make()
+
+    return quiet
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: torch.ones(2).to(torch.float8_e4m3fn), "torch.float8_e4m3fn torch.strided cpu"),
+        (warned(lambda: torch.ones(2, dtype=torch.complex32)), "torch.complex32 torch.strided cpu"),
+        (lambda: torch.eye(2).to_sparse(), "torch.float32 torch.sparse_coo cpu"),
+        (lambda: torch.eye(2, dtype=torch.bfloat16).to_sparse(), "torch.bfloat16 torch.sparse_coo"),
+        (lambda: torch.empty(2, device="meta"), "torch.float32 torch.strided meta"),
+        (
+            warned(lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)),
+            "torch.qint8 torch.strided cpu",
+        ),
+    ],
+    ids=["float8", "half-complex", "sparse", "sparse-bfloat16", "meta", "quantised"],
+)
+def test_a_tensor_that_numpy_cannot_hold_is_refused_by_name(
+    make: Callable[[], Any], kind: str
+) -> None:
+    message = rf"^state_dict\['fc.weight'\]: expected a dense array .*, got Tensor {kind}"
+    with pytest.raises(ValueError, match=message) as error:
+        interop.from_state_dict({"fc.weight": make()})
+    assert "\n" not in str(error.value)
+
+
+def test_what_pytorch_has_yet_to_compute_is_computed() -> None:
+    """A conjugate, and the negative that its imaginary part is, are only marked as such."""
+    conjugate = torch.tensor([1 + 2j]).conj()
+    assert conjugate.is_conj()
+    assert conjugate.imag.is_neg()
+    found = interop.from_state_dict({"a": conjugate, "b": conjugate.imag})
+    assert (found["a"].item(), found["b"].item()) == (1 - 2j, -2.0)

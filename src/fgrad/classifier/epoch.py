@@ -11,7 +11,7 @@ import optax
 from jax import lax
 
 from fgrad import functional as F
-from fgrad.data import Dataset, standardise, to_float
+from fgrad.data import Dataset, checked, standardise, to_float
 from fgrad.training import TrainState, make_step
 from fgrad.types import ApplyFn, Array, ArrayLike, Batch, Metrics, Params
 
@@ -69,12 +69,16 @@ def place(dataset: Dataset, mean: ArrayLike, std: ArrayLike) -> DeviceData:
     Returns:
         The images as they are, and what makes numbers of them, batch by batch.
 
+    Raises:
+        ValueError: As `fgrad.data.checked`.
+
     Example:
         >>> dataset = Dataset(np.zeros((3, 1, 2, 2), np.uint8), np.int32([0, 1, 0]), ("a", "b"))
         >>> place(dataset, np.float32([0.5]), np.float32([0.1])).images.shape
         (3, 1, 2, 2)
     """
-    return DeviceData(*map(jax.device_put, (dataset.images, dataset.labels, mean, std)))
+    images, labels, _ = checked(dataset)
+    return DeviceData(*map(jax.device_put, (images, labels, mean, std)))
 
 
 def batches(order: npt.NDArray[np.integer], batch_size: int) -> npt.NDArray[np.int32]:

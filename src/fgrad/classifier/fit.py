@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from fgrad.classifier.run import Run
@@ -40,8 +41,9 @@ def fit(
     Args:
         run: The run; it is advanced.
         epochs: How many epochs to have done in all.
-        folder: Where to save checkpoints: at once, which shows that it can be written, and when
-            training ends. None saves nothing.
+        folder: Where to save checkpoints: before the first step, which shows that it can be
+            written, and when training ends. None saves nothing, and nor does a run that is done
+            already and has gone on from a checkpoint there.
         save_every: Seconds between checkpoints.
         on_progress: Called after each call of the compiled program.
         should_stop: Asked before each call; if it says so, the run is saved and left.
@@ -65,14 +67,13 @@ def fit(
         >>> len(run.records)
         2
     """
-    saved = None
     due = time.monotonic()
     steps, seconds = 0, 0.0
     compiled = False
     while run.epoch < epochs and not (should_stop and should_stop()):
         if folder is not None and time.monotonic() >= due:
             run.save(folder)
-            saved, due = (run.epoch, run.step), time.monotonic() + save_every
+            due = time.monotonic() + save_every
         start = time.perf_counter()
         made = _advance(run, max(1, int(steps / seconds * _CALL)) if seconds else 1, folder)
         # The first call compiles, and says nothing about the pace.
@@ -83,7 +84,7 @@ def fit(
         if on_progress:
             pace = steps / seconds if seconds else float("nan")
             on_progress(Pace(pace * run.batch_size, left / pace))
-    if folder is not None and saved != (run.epoch, run.step):
+    if folder is not None and run.saved != (run.epoch, run.step, Path(folder).resolve()):
         run.save(folder)
     return run.epoch >= epochs
 

@@ -1,8 +1,8 @@
 """What a run leaves in its folder: how it was started, its metrics, results, figures, weights."""
 
 import contextlib
-import importlib.util
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from fgrad import interop
 from fgrad.classifier.evaluation import accuracy, confusion, precision, recall
-from fgrad.classifier.nets import Net, net
+from fgrad.classifier.nets import NAMES, Net, net
 from fgrad.classifier.run import Record, Run
 from fgrad.classifier.verdict import Verdict, judge
 from fgrad.data import Dataset
-from fgrad.files import write_whole
+from fgrad.files import has_locks, lock, open_regular, write_whole
 from fgrad.random import Generator
 from fgrad.types import Params
 
@@ -82,17 +82,13 @@ def claim(folder: Path) -> Iterator[None]:
         ...     pass
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if importlib.util.find_spec("fcntl") is None:
+    if not has_locks():
         yield
         return
-    import fcntl
-
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"folder: expected no other run in {folder}, got one") from None
+        if not lock(descriptor, wait=False):
+            raise ValueError(f"folder: expected no other run in {folder}, got one")
         yield
     finally:
         os.close(descriptor)  # which a process that is killed does as well
@@ -103,7 +99,8 @@ def describe(folder: Path, description: Mapping[str, Any]) -> None:
 
     Args:
         folder: The run's folder.
-        description: What JSON can hold; `load` looks for `net`, `channels` and `classes`.
+        description: What JSON can hold; `load` looks for `net`, `channels`, `classes`, `mean`,
+            `std` and `extent`.
 
     Example:
         >>> import tempfile
@@ -132,13 +129,16 @@ def described(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / _DESCRIPTION
     try:
-        description = json.loads(path.read_bytes())
+        with open_regular(path) as file:
+            description = json.loads(file.read())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a run's description, got {error}") from None
     if not isinstance(description, dict):
-        raise ValueError(f"{path}: expected a run's description, got {description!r}")
+        raise ValueError(
+            f"{path}: expected a run's description, got {type(description).__name__} in its place"
+        )
     return description
 
 
@@ -264,10 +264,39 @@ def load(folder: str | os.PathLike[str]) -> Model:
     description = described(path)
     if description is None or not (path / _MODEL).exists():
         raise ValueError(f"folder: expected a finished run in {folder}, got none")
-    try:
-        channels, classes = description["channels"], len(description["classes"])
-        network = net(description["net"], channels=channels, classes=classes)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path / _DESCRIPTION}: expected a run's description: {error}") from None
+    _check_description(path / _DESCRIPTION, description)
+    network = net(
+        description["net"],
+        channels=description["channels"],
+        classes=len(description["classes"]),
+    )
     like = jax.eval_shape(lambda: network.init(Generator(0)))
     return Model(network, interop.load_safetensors(path / _MODEL, like), description)
+
+
+def _check_description(path: Path, description: Mapping[str, Any]) -> None:
+    """Refuse a description that no network can be made of, by what is wrong in it."""
+
+    def are_numbers(name: str) -> bool:
+        values, channels = description.get(name), description.get("channels")
+        return (
+            isinstance(values, list)
+            and len(values) == channels
+            and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+        )
+
+    classes, extent = description.get("classes"), description.get("extent")
+    is_right = {
+        f"net among {', '.join(NAMES)}": description.get("net") in NAMES,
+        "channels 1 or 3": description.get("channels") in (1, 3),
+        "classes, a list of names": isinstance(classes, list)
+        and len(classes) > 0
+        and all(isinstance(name, str) for name in classes),
+        "mean, a number for each channel": are_numbers("mean"),
+        "std, a number above 0 for each channel": are_numbers("std")
+        and min(description["std"]) > 0,
+        "extent, a number from 0 to 1, or null": extent is None
+        or (isinstance(extent, int | float) and 0 <= extent <= 1),
+    }
+    if wrong := [words for words, right in is_right.items() if not right]:
+        raise ValueError(f"{path}: expected a run's description, with {'; '.join(wrong)}")

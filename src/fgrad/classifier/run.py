@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import optax
 from fgrad import checkpoint
 from fgrad.classifier import epoch as epochs
 from fgrad.classifier.nets import Net
-from fgrad.data import Dataset, channel_statistics, epoch_order
+from fgrad.data import Dataset, channel_statistics, checked, epoch_order
 from fgrad.random import Generator
 from fgrad.training import DivergenceError, init_state
 from fgrad.types import Array, Params
@@ -22,6 +23,16 @@ _AT_A_TIME = 256  # images in an evaluation
 
 Record = dict[str, int | float]
 """An epoch's losses and accuracies."""
+
+_RECORDED = {
+    "epoch",
+    "updates",
+    "loss",
+    "accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "validation_standard_error",
+}
 
 
 class Run:
@@ -54,9 +65,13 @@ class Run:
         best: The parameters after the best epoch.
         best_epoch: Its number from 1, 0 before the first: the most accurate one in validation,
             among those the one of the lowest loss.
+        saved: The epoch and step of the checkpoint last written or gone on from, and its folder;
+            None if there is none.
 
     Raises:
-        ValueError: If `batch_size` is out of range, or a data set is refused.
+        ValueError: If `batch_size` is out of range; if a data set's images, labels and classes do
+            not go together, as `fgrad.data.checked` has it; or if `validation` has images of
+            another shape, or other classes, than `train`, or `net` scores another number of them.
 
     Example:
         >>> from fgrad import classifier, data, optim
@@ -84,6 +99,8 @@ class Run:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         """Draw the parameters, and put the data on the device."""
+        train, validation = checked(train, "train"), checked(validation, "validation")
+        _check_alike(train, validation)
         self.classes = train.classes
         self.mean, self.std = channel_statistics(train.images)
         self.std[self.std == 0] = 1  # a channel without contrast
@@ -103,7 +120,9 @@ class Run:
         )
         self.epoch = self.step = self.best_epoch = 0
         self.records: list[Record] = []
+        self.saved: tuple[int, int, Path] | None = None
         params = net.init(rng)
+        _check_scores(net, params, train)
         key = jax.random.key(0) if key is None else key
         self._state = epochs.begin(init_state(params, optimizer), self.steps, key)
         self.best = self._state.train.params
@@ -160,7 +179,11 @@ class Run:
 
         Returns:
             The mean cross entropy, and the probabilities, of shape (N, classes).
+
+        Raises:
+            ValueError: As `fgrad.data.checked`, for the classes that the run has.
         """
+        dataset = checked(dataset._replace(classes=self.classes))
         losses, scores = self._losses_and_scores(params, epochs.place(dataset, self.mean, self.std))
         return float(losses.mean()), np.asarray(jax.nn.softmax(scores), np.float64)
 
@@ -183,6 +206,7 @@ class Run:
         }
         step = self.epoch * self.steps + self.step
         checkpoint.save(folder, self._tree(), step=step, settings=self._settings, info=info)
+        self.saved = (self.epoch, self.step, Path(folder).resolve())
 
     def restore(self, folder: str | os.PathLike[str]) -> list[str]:
         """Go on from the latest checkpoint that is whole.
@@ -194,17 +218,37 @@ class Run:
             A line for each later one that is damaged.
 
         Raises:
-            ValueError: If there is none, or it is of a run with other settings.
+            ValueError: If there is none, or it is of a run with other settings, or of no run.
         """
         found = checkpoint.restore(folder, self._tree(), settings=self._settings)
-        info = found.info or {}
+        info = self._checked_info(found)
         self.epoch, self.step = info["epoch"], info["step"]
         self.best_epoch, self.records = info["best_epoch"], info["records"]
         self._state, self.best = found.tree["epoch"], found.tree["best"]
         self._rng_state = found.tree["rng"]
         self._rng.set_state(self._rng_state)
         self._order = None
+        self.saved = (self.epoch, self.step, Path(folder).resolve())
         return found.damaged
+
+    def _checked_info(self, found: checkpoint.Checkpoint) -> dict[str, Any]:
+        """Return where a checkpoint's run was; another program's says something else."""
+        info = found.info or {}
+        records = info.get("records")
+        numbers = [info.get(name) for name in ("epoch", "step", "best_epoch")]
+        if (
+            [type(number) for number in numbers] != [int] * 3
+            or not 0 <= info["best_epoch"] <= info["epoch"]
+            or not 0 <= info["step"] < self.steps
+            or not isinstance(records, list)
+            or len(records) != info["epoch"]
+            or not all(map(_is_record, records))
+        ):
+            raise ValueError(
+                f"folder: expected a checkpoint by Run.save, got one of step {found.step} with "
+                "other facts"
+            )
+        return info
 
     def _tree(self) -> dict[str, Any]:
         return {"epoch": self._state, "best": self.best, "rng": self._rng_state}
@@ -263,6 +307,34 @@ class Run:
             state=self._state.train,
             history={"loss": self.losses},
         )
+
+
+def _check_alike(train: Dataset, validation: Dataset) -> None:
+    for name, expected, found in (
+        ("images: expected shape", train.images.shape[1:], validation.images.shape[1:]),
+        ("classes: expected", train.classes, validation.classes),
+    ):
+        if expected != found:
+            raise ValueError(f"validation.{name} {expected} as train has, got {found}")
+
+
+def _check_scores(net: Net, params: Params, train: Dataset) -> None:
+    """Refuse a network of too few scores: the loss of a label beyond them is NaN."""
+    images = jax.ShapeDtypeStruct((1, *train.images.shape[1:]), np.float32)
+    found, expected = jax.eval_shape(net.apply, params, images).shape, (1, len(train.classes))
+    if found != expected:
+        raise ValueError(
+            f"net: expected scores of shape {expected} for one image, one for each class, got "
+            f"{found}"
+        )
+
+
+def _is_record(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and {*value} == _RECORDED
+        and all(isinstance(number, int | float) for number in value.values())
+    )
 
 
 def _merit(record: Record) -> tuple[float, float]:

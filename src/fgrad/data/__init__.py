@@ -6,7 +6,7 @@ reads scikit-learn, Pillow or pooch imports it when called: `pip install "fgrad[
 
 from fgrad.data.bundled import digits
 from fgrad.data.cifar import cifar10
-from fgrad.data.dataset import Dataset, Splits
+from fgrad.data.dataset import Dataset, Splits, checked
 from fgrad.data.downloads import download
 from fgrad.data.idx import fashion_mnist, mnist
 from fgrad.data.order import epoch_order, split
@@ -18,6 +18,7 @@ __all__ = [
     "Dataset",
     "Splits",
     "channel_statistics",
+    "checked",
     "cifar10",
     "digits",
     "download",

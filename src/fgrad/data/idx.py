@@ -138,7 +138,8 @@ def read_idx(path: Path, shape: tuple[int, ...], *, most: int) -> npt.NDArray[np
     rank = 1 + len(shape)
     # Two zeros, 8 for bytes, the number of axes; then the size of every axis in 4 bytes.
     start = bytes([0, 0, 8, rank])
-    with _reading.opened(path) as raw, _reading.unpacked(raw) as file:
+    with _reading.opened(path) as raw:
+        file = _reading.unpacked(raw)
         header = _reading.read(file, 4 * (1 + rank))
         if header[:4] != start:
             raise ValueError(

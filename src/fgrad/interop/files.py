@@ -2,10 +2,10 @@
 
 import os
 
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
-from fgrad.files import write_whole
+from fgrad.files import open_regular, write_whole
 from fgrad.interop.state_dict import from_state_dict, to_state_dict
 from fgrad.types import Params
 
@@ -52,7 +52,8 @@ def load_safetensors(path: str | os.PathLike[str], like: Params | None = None) -
         Parameters as JAX arrays, nested by the dots in the file's names.
 
     Raises:
-        ValueError: If the file is no safetensors file, or as `from_state_dict` does.
+        ValueError: If the file is no safetensors file, an entry has a dtype that NumPy has not, or
+            as `from_state_dict` does.
         OSError: If the file cannot be read.
 
     Example:
@@ -60,8 +61,18 @@ def load_safetensors(path: str | os.PathLike[str], like: Params | None = None) -
 
     Source: `safetensors.torch.load_file`.
     """
+    open_regular(path).close()  # safetensors calls a file that may not be read missing
+    flat = {}
     try:
-        flat = load_file(path)
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118  (no mapping)
+                try:
+                    flat[name] = file.get_tensor(name)
+                except (AttributeError, TypeError) as error:
+                    dtype = file.get_slice(name).get_dtype()
+                    raise ValueError(
+                        f"path: expected dtypes that NumPy has, got {name} ({dtype}) in {path}"
+                    ) from error
     except SafetensorError as error:
         raise ValueError(f"path: expected a safetensors file, got {path}: {error}") from error
     return from_state_dict(flat, like)

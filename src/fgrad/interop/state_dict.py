@@ -53,10 +53,11 @@ def from_state_dict(state_dict: Mapping[str, Any], like: Params | None = None) -
 
     Raises:
         ValueError: If entries are missing, extra, of another shape than in `like` or complex where
-            that is real, all of them listed; if an entry is no array, a name has an empty part, or
-            one name is both an entry and the start of another's; if `like` is refused as `params`
-            of `to_state_dict`; or if, without `like`, an entry has 64 bits that JAX is not set to
-            keep.
+            that is real, all of them listed; if an entry is no array, or a tensor that is sparse,
+            quantised, without data or of a dtype that NumPy has not (float8), a name has an empty
+            part, or one name is both an entry and the start of another's; if `like` is refused as
+            `params` of `to_state_dict`; or if, without `like`, an entry has 64 bits that JAX is not
+            set to keep.
 
     Example:
         >>> from_state_dict({"fc.bias": np.zeros(2, np.float32)})
@@ -139,16 +140,31 @@ def check_entries(
 
 
 def _to_numpy(argument: str, name: str, value: object) -> np.ndarray[Any, Any]:
-    if hasattr(value, "detach"):  # a PyTorch tensor
-        tensor = value.detach().cpu()
-        # NumPy alone has no bfloat16, so that PyTorch hands none over; JAX has.
-        if str(tensor.dtype) == "torch.bfloat16":
-            return np.asarray(tensor.float()).astype(jnp.bfloat16)
-        return np.asarray(tensor)
-    array = np.asarray(value)
+    try:
+        array = _tensor_to_numpy(value) if hasattr(value, "detach") else np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # PyTorch's or NumPy's reason
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{argument}[{name!r}]: expected a dense array of a dtype that NumPy has, got "
+            f"{_kind(value)}: {reason}"
+        ) from error
     if array.dtype.hasobject or array.dtype.kind in "SU":
-        raise ValueError(f"{argument}[{name!r}]: expected an array, got {type(value).__name__}")
+        raise ValueError(f"{argument}[{name!r}]: expected an array, got {_kind(value)}")
     return array
+
+
+def _tensor_to_numpy(tensor: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401  (PyTorch's)
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    # NumPy alone has no bfloat16, so that PyTorch hands none over; JAX has.
+    if str(tensor.dtype) == "torch.bfloat16":
+        return np.asarray(tensor.float()).astype(jnp.bfloat16)
+    return np.asarray(tensor)
+
+
+def _kind(value: object) -> str:
+    """Return what something is, of a PyTorch tensor also its dtype, layout and device."""
+    words = [getattr(value, name, None) for name in ("dtype", "layout", "device")]
+    return " ".join([type(value).__name__, *(str(word) for word in words if word is not None)])
 
 
 def _check_kept(flat: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from fgrad.files import write_whole
+from fgrad.files import open_regular, write_whole
+from fgrad.parity.facts import check
 from fgrad.parity.trees import Spec, unflatten
 
 NumPy: TypeAlias = np.ndarray[Any, Any]
@@ -175,13 +176,15 @@ def read(path: str | os.PathLike[str]) -> Recording:
         The recording.
 
     Raises:
-        ValueError: If the file is no recording, is truncated or altered, or of another version.
+        ValueError: If the file is no recording, is truncated or altered, of another version, or its
+            facts are not a recording's.
         OSError: If it cannot be read.
 
     Example:
         See `fgrad.parity.record`.
     """
     name = os.fspath(path)
+    open_regular(name).close()  # safetensors calls a file that may not be read missing
     try:
         with safe_open(name, framework="np") as file:
             metadata = file.metadata() or {}
@@ -195,14 +198,21 @@ def read(path: str | os.PathLike[str]) -> Recording:
     try:
         facts = json.loads(text)
         version = facts["version"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"path: expected a recording's metadata, {name} was altered") from None
     if version != VERSION:
         raise ValueError(f"path: expected a recording of version {VERSION}, {name} has {version}")
     if metadata.get("sha256") != _digest(text, kept):
         raise ValueError(f"path: expected a recording as it was written, {name} was altered")
-    arrays = kept | {key: kept[other] for key, other in facts["same"].items()}
-    return _assemble(name, arrays, facts)
+    try:
+        check(facts)
+        arrays = kept | {key: kept[other] for key, other in facts["same"].items()}
+        return _assemble(name, arrays, facts)
+    except Exception as error:  # of any kind: nothing says which arrays the facts must name
+        raise ValueError(
+            f"path: expected a recording's facts, got others in {name}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _digest(text: str, arrays: Mapping[str, NumPy]) -> str:
