@@ -5,6 +5,7 @@ import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 2)  # for what is spread over devices
 if jax.default_backend() != "cpu":  # left to itself, a GPU or TPU drops bits of float32's products
     jax.config.update("jax_default_matmul_precision", "highest")
 

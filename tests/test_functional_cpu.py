@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
+from jax.sharding import AxisType, PartitionSpec
 
 from fgrad import functional as F
 from fgrad.functional._cpu import patches, products
@@ -528,27 +529,17 @@ def test_what_is_no_product(dtype: str, options: dict[str, Any]) -> None:
 
 
 def test_explicitly_sharded_images_take_the_other_path() -> None:
-    """On two devices that are told of the batch, in a process of its own."""
-    code = """if True:
-        import jax, numpy as np
-        from jax.sharding import AxisType, NamedSharding, PartitionSpec
-        from fgrad import functional as F
-        mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
-        images = np.random.default_rng(0).normal(size=(4, 1, 8, 8)).astype(np.float32)
-        weight = np.ones((2, 1, 3, 3), np.float32)
+    """On two devices that are told of the batch."""
+    images = np.random.default_rng(0).normal(size=(4, 2, 8, 8)).astype(np.float32)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
+    for channels, groups in ((2, 1), (1, 2)):
+        weight = np.ones((2, channels, 3, 3), np.float32)
+        plain = F.conv2d(images, weight, groups=groups)
         with jax.set_mesh(mesh):
-            split = jax.device_put(images, NamedSharding(mesh, PartitionSpec("data")))
-            found = jax.jit(lambda x: F.conv2d(x, weight))(split)
+            split = jax.device_put(images, PartitionSpec("data"))
+            found = jax.jit(functools.partial(F.conv2d, groups=groups))(split, weight)
             assert found.sharding.spec[0] == "data", found.sharding
-        plain = F.conv2d(images, weight)
-        np.testing.assert_allclose(np.asarray(found), plain, rtol=1e-5, atol=1e-5)
-    """
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-    }
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
+        np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-5)
 
 
 def test_without_jax_s_layouts_only_speed_is_lost() -> None:
