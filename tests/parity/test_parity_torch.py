@@ -211,11 +211,19 @@ def test_repeated_calls_tied_weights_tuples_and_in_place(tmp_path: Path) -> None
     assert forward == [p for p in ("fc", "fc#1", "output", "output/1") for _ in range(2)]
 
 
+# The normalisation cancels the convolution's bias. So its gradient is all rounding, which differs by
+# processor, and Adam follows its sign: each step goes up or down by the rate. That moves the
+# bias itself, what the convolution gives and the running mean, and no other number.
+FREE = ("after/conv.bias", "after/bn.running_mean", "forward/0/output/0")
+STEPS, RATE = 3, 0.01
+
+
 def test_what_the_default_tests_read_is_what_this_pytorch_computes(tmp_path: Path) -> None:
     runpy.run_path(str(SCRIPTS / "recorders" / "parity.py"))["record"](tmp_path)
     for path in (ports.NET, ports.LINE):
         old, new = load_file(path), load_file(tmp_path / path.name)
         assert set(new) == set(old)
         for name, value in old.items():
-            # Adam's first steps go by a gradient's sign, also where it is all rounding.
-            np.testing.assert_allclose(new[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+            free = path == ports.NET and name.startswith("float32/") and name.endswith(FREE)
+            atol = 2 * STEPS * RATE if free else 1e-5
+            np.testing.assert_allclose(new[name], value, rtol=1e-4, atol=atol, err_msg=name)
