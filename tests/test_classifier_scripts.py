@@ -22,6 +22,9 @@ TRAIN, PREDICT = "train_classifier.py", "predict.py"
 SHORT = ("--net", "mlp", "--epochs", "12")
 
 
+pytestmark = pytest.mark.xdist_group("classifier programs")
+
+
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run without options but where to."""

@@ -211,8 +211,8 @@ def test_repeated_calls_tied_weights_tuples_and_in_place(tmp_path: Path) -> None
     assert forward == [p for p in ("fc", "fc#1", "output", "output/1") for _ in range(2)]
 
 
-# The normalisation cancels the convolution's bias. So its gradient is all rounding, which differs by
-# processor, and Adam follows its sign: each step goes up or down by the rate. That moves the
+# The normalisation cancels the convolution's bias. So its gradient is all rounding, which differs
+# by processor, and Adam follows its sign: each step goes up or down by the rate. That moves the
 # bias itself, what the convolution gives and the running mean, and no other number.
 FREE = ("after/conv.bias", "after/bn.running_mean", "forward/0/output/0")
 STEPS, RATE = 3, 0.01

@@ -30,6 +30,7 @@ RECORDED = sorted(
 )
 
 
+@pytest.mark.xdist_group("references")
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name)
 def test_recorded_again(path: Path, again: Path) -> None:
     other = again / path.name
