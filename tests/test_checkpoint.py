@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import fgrad
-from fgrad import _manifest, checkpoint
+from fgrad import checkpoint
+from fgrad.checkpoint import _arrays, _manifest
 
 SETTINGS = {"lr": 0.1, "net": "lenet", "flip": None}
 
@@ -185,7 +186,7 @@ def test_a_full_disk_is_reported_and_leaves_the_last_good_one(tmp_path: Path) ->
 def test_a_failure_inside_orbax_is_an_os_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "_find_room", lambda path, tree: None)
+    monkeypatch.setattr(_arrays, "find_room", lambda path, tree: None)
     state = {"w": np.random.default_rng(0).normal(size=100_000)}
     with full_disk(), pytest.raises(OSError, match=r"^cannot write the checkpoint .*too large"):
         checkpoint.save(tmp_path, state, step=2)

@@ -1,10 +1,4 @@
-"""Save a run and go on from there, with nothing lost wherever the process was stopped.
-
-Orbax writes the arrays. What makes a checkpoint whole is here: it is written under a hidden name,
-with a manifest of every file's size and checksum last, and takes its own name only when all of it
-is on the disk. So a checkpoint that is cut short or altered is found out, and the one before it is
-there to go on from.
-"""
+"""Saving and restoring: the folders, and in which order what happens to them."""
 
 import json
 import os
@@ -13,13 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from fgrad import _manifest
-from fgrad.data import _optional
-from fgrad.types import ArrayLike, Params
+from fgrad.checkpoint import _arrays, _manifest
+from fgrad.types import Params
 
 _PARTIAL: Final = ".partial"
 _OLD: Final = f".old{_PARTIAL}"
@@ -86,7 +75,7 @@ def save(
     for name, value, least in (("step", step, 0), ("keep", keep, 1)):
         if value < least:
             raise ValueError(f"{name}: expected {least} or more, got {value}")
-    arrays = _describe("tree", tree)
+    arrays = _arrays.describe("tree", tree)
     for name, (shape, _) in arrays.items():
         if 0 in shape:
             raise ValueError(f"tree: expected no empty array, got {name} of shape {tuple(shape)}")
@@ -113,8 +102,8 @@ def save(
         for left in filter(_is_left, folder.iterdir()):  # of a process that was killed
             shutil.rmtree(left)
         partial.mkdir()
-        _find_room(partial / _ROOM, tree)
-        _write_arrays(partial / _ARRAYS, tree)
+        _arrays.find_room(partial / _ROOM, tree)
+        _arrays.write(partial / _ARRAYS, tree)
         _manifest.write(partial, facts)
         if target.exists():  # a damaged one, and the run came by again
             target.rename(old)
@@ -173,9 +162,9 @@ def restore(
             damaged.append(f"checkpoint {_name(step)} is damaged: {error}")
             continue
         _check_settings(facts["settings"], settings)
-        _check_arrays(facts["arrays"], _describe("like", like))
+        _arrays.check(facts["arrays"], _arrays.describe("like", like))
         try:
-            tree = _read_arrays(path / _ARRAYS, like)
+            tree = _arrays.read(path / _ARRAYS, like)
         except (ValueError, KeyError, TypeError, OSError) as error:  # whole, but not Orbax's
             reason = str(error).partition("\n")[0]
             damaged.append(f"checkpoint {_name(step)} is damaged: its arrays: {reason}")
@@ -250,69 +239,6 @@ def _is_left(path: Path) -> bool:
     )
 
 
-def _describe(argument: str, tree: Params) -> dict[str, list[Any]]:
-    """Return shape and dtype of every array by its dotted name, in JSON's types."""
-    described = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        name = jax.tree_util.keystr(path, simple=True, separator=".")
-        if not isinstance(leaf, jax.Array | np.ndarray):
-            raise ValueError(f"{argument}: expected arrays, got {type(leaf).__name__} at {name}")
-        described[name] = [list(leaf.shape), str(leaf.dtype)]
-    if not described:
-        raise ValueError(f"{argument}: expected a pytree with at least one array, got an empty one")
-    return described
-
-
-def _plain(leaf: ArrayLike) -> ArrayLike:
-    """Return a random key's own numbers, and any other array as it is."""
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.key_data(leaf) if is_key else leaf
-
-
-def _find_room(path: Path, tree: Params) -> None:
-    """Raise if the disk cannot hold the arrays: Orbax would, after a page of log to stderr."""
-    needed = sum(_plain(leaf).nbytes for leaf in jax.tree.leaves(tree))
-    with path.open("wb") as file:
-        # Written, not only asked for: a quota counts what is there. A quarter more for its names.
-        for start in range(0, left := needed * 5 // 4 + 2**18, 2**20):
-            file.write(bytes(min(2**20, left - start)))
-        file.flush()
-        os.fsync(file.fileno())
-    path.unlink()
-
-
-def _write_arrays(path: Path, tree: Params) -> None:
-    """Have Orbax write the arrays; whatever goes wrong is an OSError, as they were checked."""
-    orbax = _optional.load("orbax.checkpoint")
-    try:
-        with orbax.Checkpointer(orbax.StandardCheckpointHandler()) as writer:
-            writer.save(path, jax.tree.map(_plain, tree))
-    except OSError:
-        raise
-    except Exception as error:  # TensorStore reports a full disk as a ValueError, with its source
-        raise OSError(str(error).partition(" [")[0]) from error
-
-
-def _read_arrays(path: Path, like: Params) -> Params:
-    """Have Orbax read the arrays, each to where `like` has it."""
-
-    def wanted(leaf: ArrayLike) -> np.ndarray[Any, Any] | jax.ShapeDtypeStruct:
-        plain = _plain(leaf)
-        if isinstance(plain, np.ndarray):
-            return plain
-        return jax.ShapeDtypeStruct(plain.shape, plain.dtype, sharding=plain.sharding)
-
-    def wrapped(leaf: ArrayLike, read: ArrayLike) -> ArrayLike:
-        if _plain(leaf) is leaf:
-            return read
-        return jax.random.wrap_key_data(jnp.asarray(read), impl=str(jax.random.key_impl(leaf)))
-
-    orbax = _optional.load("orbax.checkpoint")
-    with orbax.Checkpointer(orbax.StandardCheckpointHandler()) as reader:
-        read = reader.restore(path, jax.tree.map(wanted, like))
-    return jax.tree.map(wrapped, like, read)
-
-
 def _check_facts(facts: Mapping[str, Any]) -> None:
     """Raise if a manifest, whole as it is, is not one that `save` wrote."""
     arrays = facts.get("arrays")
@@ -342,16 +268,3 @@ def _check_settings(saved: Mapping[str, Any] | None, given: Mapping[str, Any] | 
     ]
     if differences:
         raise ValueError(f"settings: {'; '.join(differences)}")
-
-
-def _check_arrays(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    def words(entry: list[Any] | None) -> str:
-        return f"{entry[1]} of shape {tuple(entry[0])}" if entry else "none"
-
-    differences = [
-        f"expected {name} {words(expected.get(name))}, got {words(saved.get(name))}"
-        for name in sorted({*saved, *expected})
-        if saved.get(name) != expected.get(name)
-    ]
-    if differences:
-        raise ValueError(f"like: {'; '.join(differences)}")
