@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import regression_program
+from regression_program import Run
 
-from fgrad import cli, regression, strict
+from fgrad import cli, strict
 from fgrad.models import linear
 from fgrad.random import Generator
-from fgrad.regression import Run
 from fgrad.types import Array, ArrayLike, Batch, Params
 
 
@@ -39,9 +40,9 @@ def parse() -> argparse.Namespace:
         help="whose PyTorch --method module equals: its matrix product rounds differently on the "
         "two (this machine's)",
     )
-    regression.add_options(parser, "W, or W B with --method module")
+    regression_program.add_options(parser, "W, or W B with --method module")
     args = parser.parse()
-    regression.check_options(parser, args, parameters=2 if args.method == "module" else 1)
+    regression_program.check_options(parser, args, parameters=2 if args.method == "module" else 1)
     if args.method == "module":
         args.seed = args.seed or 0
         args.processor = args.processor or strict.processor()
@@ -61,11 +62,11 @@ def sgd(args: argparse.Namespace, x: ArrayLike, y: ArrayLike) -> tuple[Run, Iter
 
     params = {"weight": np.full((1, 1), args.init or 1.0, np.float32)}
     batches = x.astype(np.float32), y.astype(np.float32)
-    run = regression.train(args, linear.apply, loss_fn, optax.sgd(args.lr), params, batches)
+    run = regression_program.train(args, linear.apply, loss_fn, optax.sgd(args.lr), params, batches)
 
     def lines() -> Iterator[str]:
         yield f"predict (before training) {args.predict} {run.before}"
-        yield from regression.per_sample_lines(args, run, "progress:")
+        yield from regression_program.per_sample_lines(args, run, "progress:")
         if not run.divergence:
             yield f"predict (after training) {args.predict} {run.after}"
 
@@ -98,7 +99,9 @@ cost.defvjp(cost_forward, cost_backward)
 def gd(args: argparse.Namespace, x: ArrayLike, y: ArrayLike) -> tuple[Run, Iterator[str]]:
     """Update once an epoch, in double precision."""
     params = {"weight": np.full((1, 1), args.init or 1.0)}
-    run = regression.train(args, linear.apply, cost, optax.sgd(args.lr), params, (x[None], y[None]))
+    run = regression_program.train(
+        args, linear.apply, cost, optax.sgd(args.lr), params, (x[None], y[None])
+    )
 
     def lines() -> Iterator[str]:
         yield f"Predict (before training) {args.predict} {run.before}"
@@ -131,7 +134,7 @@ def module(args: argparse.Namespace, x: ArrayLike, y: ArrayLike) -> tuple[Run, I
             "bias": np.full(1, bias, np.float32),
         }
     batches = x[None].astype(np.float32), y[None].astype(np.float32)
-    run = regression.train(args, apply, loss_fn, strict.sgd(args.lr), params, batches)
+    run = regression_program.train(args, apply, loss_fn, strict.sgd(args.lr), params, batches)
 
     def lines() -> Iterator[str]:
         for epoch, loss in enumerate(run.loss):
@@ -152,7 +155,7 @@ def main() -> int:
     jax.config.update("jax_enable_x64", True)
     x, y = np.array(args.x)[:, None], np.array(args.y)[:, None]
     run, lines = {"sgd": sgd, "gd": gd, "module": module}[args.method](args, x, y)
-    regression.finish(args, run, lines, linear.apply, x, y)
+    regression_program.finish(args, run, lines, linear.apply, x, y)
     return 0
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 import optax
+import regression_program
 
-from fgrad import cli, regression
+from fgrad import cli
 from fgrad.models import quadratic
 from fgrad.types import Array, Batch, Params
 
@@ -20,9 +21,9 @@ from fgrad.types import Array, Batch, Params
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = cli.ArgumentParser(description=__doc__)
-    regression.add_options(parser, "W1 W2 B")
+    regression_program.add_options(parser, "W1 W2 B")
     args = parser.parse()
-    regression.check_options(parser, args, parameters=3)
+    regression_program.check_options(parser, args, parameters=3)
     return args
 
 
@@ -42,15 +43,17 @@ def main() -> int:
     x, y = np.array(args.x), np.array(args.y, np.float32)
     w1, w2, b = (np.array(value, np.float32) for value in args.init or [1.0, 1.0, 1.0])
     start = {"w1": w1, "w2": w2, "b": b}
-    run = regression.train(args, quadratic.apply, loss_fn, optax.sgd(args.lr), start, (x, y))
+    run = regression_program.train(
+        args, quadratic.apply, loss_fn, optax.sgd(args.lr), start, (x, y)
+    )
 
     def lines() -> Iterator[str]:
         yield f"Predict (before training) {args.predict} {run.before}"
-        yield from regression.per_sample_lines(args, run, "Epoch:")
+        yield from regression_program.per_sample_lines(args, run, "Epoch:")
         if not run.divergence:
             yield f"Predict (after training) {args.predict} {run.after}"
 
-    regression.finish(args, run, lines(), quadratic.apply, x, y)
+    regression_program.finish(args, run, lines(), quadratic.apply, x, y)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the notes' regression programs share: their options, a run, and its record."""
+"""What the two regression programs share: their options, a run, and its record."""
 
 import argparse
 import dataclasses
