@@ -346,7 +346,7 @@ def test_a_picture_becomes_an_image_of_the_data_set(
     likeness = []
     for image in test.images[:20, 0]:
         draw(pasted(image)).save(tmp_path / "digit.png")
-        found = classifier.prepare(tmp_path / "digit.png", size=32, channels=1, extent=extent)
+        found = classifier.prepare(tmp_path / "digit.png", size=32, channels=1, extent=extent).image
         assert found.shape == (1, 32, 32)
         likeness.append(np.corrcoef(found.ravel(), image.ravel())[0, 1])
     # The digits fill their frame, so that one comes back nearly as it was.
@@ -360,7 +360,7 @@ def test_pictures_of_one_colour_and_data_sets_in_colour(tmp_path: Path) -> None:
         classifier.prepare(tmp_path / "red.png", size=32, channels=1, extent=0.9)
     assert classifier.light_on_dark(np.zeros((2, 3, 4, 4), np.uint8)) is None
     assert classifier.light_on_dark(np.full((2, 1, 4, 4), 9, np.uint8)) is None
-    image = classifier.prepare(tmp_path / "red.png", size=8, channels=3)
+    image = classifier.prepare(tmp_path / "red.png", size=8, channels=3).image
     assert (image == np.array([255, 0, 0]).reshape(3, 1, 1)).all()
 
 
@@ -399,7 +399,7 @@ def test_thin_lines_of_a_large_picture_are_seen(tmp_path: Path) -> None:
     pixels = np.full((1000, 1000), 255, np.uint8)
     pixels[200:800, 300:303] = pixels[200:800, 700:703] = pixels[500:503, 300:700] = 0
     Image.fromarray(pixels).save(tmp_path / "thin.png")
-    (image,) = classifier.prepare(tmp_path / "thin.png", size=32, channels=1, extent=0.6)
+    (image,) = classifier.prepare(tmp_path / "thin.png", size=32, channels=1, extent=0.6).image
     assert image.max() == 255
     assert (image > 50).any(0).sum() > 10  # the bar of the H
 
