@@ -157,6 +157,12 @@ def compressed(sheet: Image.Image, quality: int) -> Image.Image:
             return image.convert("RGB")
 
 
+def framed(sheet: Image.Image, width: int = 12) -> Image.Image:
+    """Draw a thick frame along the picture's border."""
+    ImageDraw.Draw(sheet).rectangle((0, 0, *sheet.size), outline=INK, width=width)
+    return sheet
+
+
 HELD: Final[Mapping[str, Draw]] = {
     "plain": plain,
     "light falling 30%": lambda i, r: falling(plain(i, r), 0.3),
@@ -196,7 +202,31 @@ DUBIOUS: Final[Mapping[str, Draw]] = {
 """What leaves an answer a guess."""
 
 
-def framed(sheet: Image.Image, width: int = 12) -> Image.Image:
-    """Draw a thick frame along the picture's border."""
-    ImageDraw.Draw(sheet).rectangle((0, 0, *sheet.size), outline=INK, width=width)
-    return sheet
+def judged(kind: Draw, run: Path, count: int = 100) -> tuple[int, int, int]:
+    """Draw held-out digits, and tell how a run's network does on them.
+
+    Returns:
+        How many are right; how many are said to be a guess; how many are wrong, not said to be a
+        guess, and at more than 90%.
+    """
+    network, params, facts = folder.load(run)
+    mean, std = (np.array(facts[name], np.float32) for name in ("mean", "std"))
+    test, rng = data.digits().test, np.random.default_rng(0)
+    prepared = []
+    with tempfile.TemporaryDirectory() as out:
+        path = Path(out) / "picture.png"
+        for image in test.images[:count, 0]:
+            kind(image, rng).save(path)
+            prepared.append(classifier.prepare(path, size=SIZE, channels=1, extent=facts["extent"]))
+    images = np.stack([picture.image for picture in prepared])
+    scores = network.apply(params, data.standardise(data.to_float(images), mean, std))
+    sure, best = np.asarray(jax.nn.softmax(scores)).max(1), np.asarray(scores).argmax(1)
+    guess = np.array([bool(picture.doubts) for picture in prepared])
+    right = best == test.labels[:count]
+    return int(right.sum()), int(guess.sum()), int((~right & ~guess & (sure > 0.9)).sum())
+
+
+if __name__ == "__main__":
+    for name, kind in {**HELD, **DISTURBED, **DUBIOUS}.items():
+        right, guesses, sure = judged(kind, Path(sys.argv[1]))
+        print(f"| {name} | {right} | {guesses} | {sure} |", flush=True)

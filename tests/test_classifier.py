@@ -14,7 +14,7 @@ import sklearn.metrics
 from PIL import Image
 
 import fgrad
-from fgrad import classifier, data
+from fgrad import classifier, data, plots
 from fgrad import functional as F
 from fgrad.classifier import Run, folder
 from fgrad.random import Generator
@@ -422,3 +422,32 @@ def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
         pass
     with folder.claim(tmp_path):
         pass
+
+
+def test_names_are_drawn_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mathematics is not looked for; a letter of no font is written as a number."""
+    classes = [r"$\foo$", "$x$", chr(0x0378)]
+    matrix = np.eye(3, dtype=np.int64)
+    figure = plots.confusion(matrix, classes)
+    assert plots.encode(figure, ".png")
+    drawn = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert drawn == [r"$\foo$", "$x$", r"\u0378"]
+    images, probabilities = np.zeros((3, 1, 4, 4), np.uint8), np.eye(3)[[1, 1, 2]]
+    figure = plots.examples(images, np.arange(3), probabilities, classes)
+    assert plots.encode(figure, ".png")
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["$x$: 100%", r"\u0378: 100%", "$x$: 100%\ntrue $\\foo$: 0%"]
+
+
+def test_another_font_is_taken_for_letters_that_the_usual_one_lacks() -> None:
+    letter = chr(0x1D538)  # a letter of mathematics, in the fonts that matplotlib brings
+    if plots.legible([letter]) == [letter]:
+        assert plots.encode(plots.confusion(np.eye(2, dtype=np.int64), [letter, "b"]), ".png")
+
+
+def test_data_sets_own_images_come_back_as_they_were(tmp_path: Path) -> None:
+    for image in data.digits().test.images[:5, 0]:
+        Image.fromarray(image).save(tmp_path / "digit.png")
+        found = classifier.prepare(tmp_path / "digit.png", size=32, channels=1, extent=1.0)
+        assert np.corrcoef(found.image.ravel(), image.ravel())[0, 1] > 0.7
+        assert found.doubts == ()

@@ -218,8 +218,8 @@ def illegible(classes: Sequence[str]) -> list[str]:
         Those of them, as the figures have them.
 
     Example:
-        >>> illegible(["cat", chr(0xE000)])  # a letter of nobody's
-        ['\\ue000']
+        >>> illegible(["cat", chr(0x0378)])  # no letter at all
+        ['\\u0378']
     """
     from fgrad import plots  # not before training: loading matplotlib takes a while
 

@@ -23,6 +23,8 @@ _NOTHING = 0.06  # ink that darkens the paper by less is none
 _INK = 0.5  # of the strongest ink: below, it may be paper
 
 
+_BLACK = 4  # of 255, as the ground of a data set's images
+_TINY = 40  # pixels a side: no photograph, but an image as data sets have them
 _DARK = 110  # no paper is as dark, not in a shadow either
 
 
@@ -54,7 +56,11 @@ def find_writing(picture: Grey) -> Writing | None:
         >>> writing.ink.shape, writing.doubts
         ((15, 6), ())
     """
+    if max(picture.shape) <= _TINY:
+        return _all(picture)
     page = _sheet(picture)
+    cut = _box(page)
+    picture, page = picture[cut], page[cut]
     bright, noise = _brightness(picture, page)
     found = None
     # What the fit does not follow, a shadow's edge say, is wider than a stroke: wider than half
@@ -68,9 +74,21 @@ def find_writing(picture: Grey) -> Writing | None:
     return found
 
 
+def _all(picture: Grey) -> Writing | None:
+    """Return all that contrasts with the border, whichever there is more of, dark or light."""
+    contrast = picture - np.median(picture[_edge(picture.shape)])
+    ink = np.maximum(contrast if contrast.sum() > 0 else -contrast, 0)
+    if ink.max() < 16:
+        return None
+    ink /= ink.max()
+    return Writing(ink[_box(ink > 0.3)], ())
+
+
 def _sheet(picture: Grey) -> Mask:
     """Return where the sheet of paper is: everywhere, unless a darker table lies around it."""
     everywhere = np.ones(picture.shape, bool)
+    if np.median(picture[_edge(picture.shape)]) < _BLACK:
+        return everywhere
     step = -(-max(picture.shape) // _COARSE)
     coarse = ndimage.uniform_filter(picture, step)[::step, ::step]
     labels, _ = ndimage.label(coarse > _otsu(coarse))
@@ -113,6 +131,8 @@ def _quadrilateral(rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> float:
 
 def _brightness(picture: Grey, page: Mask) -> tuple[Grey, float]:
     """Return how bright each pixel is as a share of the paper there, and the noise of that."""
+    if page.all() and np.median(picture[_edge(page.shape)]) < _BLACK:
+        return 1 - picture / 255, 1 / 255  # no light falls on black
     paper, spread = _paper(picture, page)
     contrast = np.where(page, picture - paper, 0)
     lighter = contrast > 4 * spread
@@ -164,7 +184,8 @@ def _written(ink: Grey, noise: float) -> Writing | None:
     blurred = ndimage.gaussian_filter(ink, side / 150)
     if blurred.max() < max(_NOTHING, 2 * noise):
         return None
-    strongest = float(np.median(ink[blurred > 0.75 * blurred.max()]))
+    core = ink[blurred > 0.75 * blurred.max()]
+    strongest = float(np.average(core, weights=core))
     ink = np.clip(ink / strongest, 0, 1)
     smooth = ndimage.gaussian_filter(ink, min(4 * noise / strongest, 1) * side / 150)
     return _chosen(ink, _without_lines(smooth > _INK, side))
@@ -178,7 +199,7 @@ def _without_lines(mask: Mask, side: int) -> Mask:
         for box in boxes
         for part, length in zip(box, mask.shape, strict=True)
     ]
-    if max(spans, default=0) < 0.6:
+    if max(spans, default=0) < 0.8:
         return mask
     thick = ndimage.binary_opening(mask, np.ones((max(3, side // 40),) * 2))
     thin = mask & ~ndimage.binary_dilation(thick, iterations=2)
@@ -186,7 +207,7 @@ def _without_lines(mask: Mask, side: int) -> Mask:
     for turned, found in ((mask, lines[0]), (mask.T, lines[1].T)):
         height, width = turned.shape
         along = np.arange(width)
-        reach = int(0.6 * width)
+        reach = int(0.8 * width)
         for slope in np.linspace(-0.12, 0.12, 25):
             rows = (np.arange(height)[:, None] + np.rint(slope * along).astype(int)) % height
             sheared = turned[rows, along].astype(np.float32)
@@ -233,8 +254,7 @@ def _chosen(ink: Grey, mask: Mask) -> Writing | None:
     if several.any():
         doubts.append("several separate things")
     written = np.isin(labels, 1 + np.flatnonzero(near))
-    rows, columns = (np.flatnonzero(written.any(axis)) for axis in (1, 0))
-    cut = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    cut = _box(written)
     if cut[1].stop - cut[1].start > 1.5 * (cut[0].stop - cut[0].start):
         doubts.append("something wide")
     soft = ndimage.binary_dilation(written, iterations=2 + max(mask.shape) // 200)
@@ -246,3 +266,9 @@ def _edge(shape: tuple[int, ...]) -> Mask:
     edge = np.ones(shape, bool)
     edge[1:-1, 1:-1] = False
     return edge
+
+
+def _box(mask: Mask) -> tuple[slice, slice]:
+    """Return the rows and columns from the first True to the last."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

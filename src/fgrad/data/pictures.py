@@ -34,10 +34,10 @@ EXTENSIONS = (
 _FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 
 # A file may claim any size, and Pillow takes memory for it before it looks for the pixels. A
-# picture of more than 4096x4096 pixels must bring a byte for every thousand bytes of them, which
+# picture of more than 4096x4096 pixels must bring a byte for every 1,032 bytes of them, which
 # is the most that PNG's compression makes of one, and may take so much memory at most.
 _MANY_PIXELS = 2**24
-_BYTES_A_BYTE = 1000
+_BYTES_A_BYTE = 1032
 _MEMORY = 700 * 10**6
 
 _PARTS = {"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"}
@@ -214,7 +214,7 @@ def _fits(image: "Image", held: int) -> None:
     if pixels <= _MANY_PIXELS:
         return
     size = f"{image.width}x{image.height} pixels"
-    if pixels // (8 if image.mode == "1" else 1) > _BYTES_A_BYTE * held:
+    if pixels // (8 if image.mode in ("1", "P") else 1) > _BYTES_A_BYTE * held:
         raise ValueError(f"{size} in {held} bytes")
     # A JPEG is scaled down while it is unpacked.
     image.draft(None, tuple(-(-side // _factor(image)) for side in image.size))

@@ -26,7 +26,7 @@ def families(names: Iterable[str]) -> list[str]:
 
 
 def legible(names: Sequence[str]) -> list[str]:
-    """Return names with the letters that no font here has as Python writes them in ASCII.
+    r"""Return names with the letters that no font here has as Python writes them in ASCII.
 
     Args:
         names: The names.
@@ -35,8 +35,8 @@ def legible(names: Sequence[str]) -> list[str]:
         As many; those that can be drawn are as they were.
 
     Example:
-        >>> legible(["cat", chr(0xE000)])  # a letter of nobody's
-        ['cat', '\\\\ue000']
+        >>> legible(["cat", chr(0x0378)])  # no letter at all
+        ['cat', '\\u0378']
     """
     return [
         "".join(
@@ -63,6 +63,8 @@ def _is_usual(letter: str) -> bool:
 def _family(letter: str) -> str | None:
     """Return the family of the first upright font that has a letter."""
     for entry in fontManager.ttflist:
+        if entry.name.startswith("Last Resort"):  # whose letters are boxes with numbers
+            continue
         if entry.style == "normal" and get_font(entry.fname).get_char_index(ord(letter)):
             # It is found again by its family alone, which may lead to another of its faces.
             chosen = findfont(FontProperties(family=entry.name))
