@@ -132,7 +132,7 @@ def _quadrilateral(rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> float:
 def _brightness(picture: Grey, page: Mask) -> tuple[Grey, float]:
     """Return how bright each pixel is as a share of the paper there, and the noise of that."""
     if page.all() and np.median(picture[_edge(page.shape)]) < _BLACK:
-        return 1 - picture / 255, 1 / 255  # no light falls on black
+        return np.float32(1) - picture / np.float32(255), 1 / 255  # no light falls on black
     paper, spread = _paper(picture, page)
     contrast = np.where(page, picture - paper, 0)
     lighter = contrast > 4 * spread
@@ -141,7 +141,7 @@ def _brightness(picture: Grey, page: Mask) -> tuple[Grey, float]:
     ):  # light on dark, and not a part that lies in the light
         picture, paper = 255 - picture, 255 - paper
     paper = np.maximum(paper, 1)
-    return np.where(page, picture / paper, 1), spread / float(np.median(paper))
+    return np.where(page, picture / paper, np.float32(1)), spread / float(np.median(paper))
 
 
 def _ink(bright: Grey, page: Mask, window: int) -> Grey:
@@ -204,7 +204,7 @@ def _without_lines(mask: Mask, side: int) -> Mask:
     thick = ndimage.binary_opening(mask, np.ones((max(3, side // 40),) * 2))
     thin = mask & ~ndimage.binary_dilation(thick, iterations=2)
     lines = np.zeros((2, *mask.shape), bool)
-    for turned, found in ((mask, lines[0]), (mask.T, lines[1].T)):
+    for turned, runs in ((mask, lines[0]), (mask.T, lines[1].T)):
         height, width = turned.shape
         along = np.arange(width)
         reach = int(0.8 * width)
@@ -213,15 +213,15 @@ def _without_lines(mask: Mask, side: int) -> Mask:
             sheared = turned[rows, along].astype(np.float32)
             full = ndimage.uniform_filter1d(sheared, reach, axis=1, mode="nearest") > 0.8
             run = ndimage.maximum_filter1d(full, reach, axis=1)
-            found[rows, along] |= run
+            runs[rows, along] |= run
     lines &= thin
-    count = sum(ndimage.label(found, np.ones((3, 3)))[1] for found in lines)
-    lines = lines.any(0)
-    rest = mask & ~lines
+    count = sum(ndimage.label(one, np.ones((3, 3)))[1] for one in lines)
+    found = np.logical_or(*lines)
+    rest = mask & ~found
     if count < 2 or not rest.any():
         return mask
     # Where a line crosses a stroke, the stroke goes on.
-    return rest | (lines & ndimage.binary_closing(rest, np.ones((5, 5)), border_value=0))
+    return rest | (found & ndimage.binary_closing(rest, np.ones((5, 5)), border_value=0))
 
 
 def _chosen(ink: Grey, mask: Mask) -> Writing | None:

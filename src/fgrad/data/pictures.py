@@ -217,7 +217,8 @@ def _fits(image: "Image", held: int) -> None:
     if pixels // (8 if image.mode in ("1", "P") else 1) > _BYTES_A_BYTE * held:
         raise ValueError(f"{size} in {held} bytes")
     # A JPEG is scaled down while it is unpacked.
-    image.draft(None, tuple(-(-side // _factor(image)) for side in image.size))
+    factor = _factor(image)
+    image.draft(None, (-(-image.width // factor), -(-image.height // factor)))
     kept = {"1": 2, "L": 1}.get(image.mode, 4)  # Pillow's bytes a pixel
     if image.has_transparency_data and "A" not in image.mode:
         kept += 4

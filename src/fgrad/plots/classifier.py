@@ -99,7 +99,7 @@ def confusion(matrix: npt.NDArray[np.integer[Any]], classes: Sequence[str]) -> F
     if count <= 2 * _NUMBERED:
         names = legible(classes)
         upright = max(map(len, names)) <= 2
-        style = {"parse_math": False, "fontfamily": families(names)}
+        style: dict[str, Any] = {"parse_math": False, "fontfamily": families(names)}
         axes.set_xticks(range(count), names, rotation=0 if upright else 45, **style)
         if not upright:
             for label in axes.get_xticklabels():
@@ -149,7 +149,7 @@ def examples(
     """
     labels = np.asarray(labels)
     names = legible(classes)
-    style = {"parse_math": False, "fontfamily": families(names)}
+    style: dict[str, Any] = {"parse_math": False, "fontfamily": families(names)}
     predicted = probabilities.argmax(1)
     sure = probabilities[np.arange(len(labels)), predicted]
     right, wrong = (np.flatnonzero((predicted == labels) == kind) for kind in (True, False))
