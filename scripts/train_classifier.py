@@ -222,6 +222,9 @@ def train(parser: cli.ArgumentParser, args: argparse.Namespace) -> int:
         return 130
     seconds = time.perf_counter() - start
     results = folder.finish(args.out, run, splits.test)
+    if illegible := folder.illegible(classes):
+        line = f"no font here has all letters of {', '.join(illegible)}; drawn as numbers"
+        print(f"{parser.prog}: warning: {line}", file=sys.stderr)
     print(f"{run.epoch - before} epochs in {seconds:.1f} s\n\n{folder.summary(results, run)}")
     left = sorted(path.name for path in args.out.iterdir() if path.name[0] != ".")
     print(f"in {args.out}: {', '.join(left)}")

@@ -15,7 +15,7 @@ import sklearn.metrics
 from PIL import Image
 
 import fgrad
-from fgrad import checkpoint, classifier, data, interop
+from fgrad import checkpoint, classifier, data, interop, plots
 from fgrad import functional as F
 from fgrad.classifier import Run, folder
 from fgrad.random import Generator
@@ -353,7 +353,7 @@ def test_a_picture_becomes_an_image_of_the_data_set(
     likeness = []
     for image in test.images[:20, 0]:
         draw(pasted(image)).save(tmp_path / "digit.png")
-        found = classifier.prepare(tmp_path / "digit.png", size=32, channels=1, extent=extent)
+        found = classifier.prepare(tmp_path / "digit.png", size=32, channels=1, extent=extent).image
         assert found.shape == (1, 32, 32)
         likeness.append(np.corrcoef(found.ravel(), image.ravel())[0, 1])
     # The digits fill their frame, so that one comes back nearly as it was.
@@ -367,7 +367,7 @@ def test_pictures_of_one_colour_and_data_sets_in_colour(tmp_path: Path) -> None:
         classifier.prepare(tmp_path / "red.png", size=32, channels=1, extent=0.9)
     assert classifier.light_on_dark(np.zeros((2, 3, 4, 4), np.uint8)) is None
     assert classifier.light_on_dark(np.full((2, 1, 4, 4), 9, np.uint8)) is None
-    image = classifier.prepare(tmp_path / "red.png", size=8, channels=3)
+    image = classifier.prepare(tmp_path / "red.png", size=8, channels=3).image
     assert (image == np.array([255, 0, 0]).reshape(3, 1, 1)).all()
 
 
@@ -406,7 +406,7 @@ def test_thin_lines_of_a_large_picture_are_seen(tmp_path: Path) -> None:
     pixels = np.full((1000, 1000), 255, np.uint8)
     pixels[200:800, 300:303] = pixels[200:800, 700:703] = pixels[500:503, 300:700] = 0
     Image.fromarray(pixels).save(tmp_path / "thin.png")
-    (image,) = classifier.prepare(tmp_path / "thin.png", size=32, channels=1, extent=0.6)
+    (image,) = classifier.prepare(tmp_path / "thin.png", size=32, channels=1, extent=0.6).image
     assert image.max() == 255
     assert (image > 50).any(0).sum() > 10  # the bar of the H
 
@@ -599,3 +599,32 @@ def test_a_fifo_in_place_of_a_description_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "run.json")
     with pytest.raises(OSError, match="expected a regular file"):
         folder.described(tmp_path)
+
+
+def test_names_are_drawn_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mathematics is not looked for; a letter of no font is written as a number."""
+    classes = [r"$\foo$", "$x$", chr(0x0378)]
+    matrix = np.eye(3, dtype=np.int64)
+    figure = plots.confusion(matrix, classes)
+    assert plots.encode(figure, ".png")
+    drawn = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert drawn == [r"$\foo$", "$x$", r"\u0378"]
+    images, probabilities = np.zeros((3, 1, 4, 4), np.uint8), np.eye(3)[[1, 1, 2]]
+    figure = plots.examples(images, np.arange(3), probabilities, classes)
+    assert plots.encode(figure, ".png")
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
+    assert titles == ["$x$: 100%", r"\u0378: 100%", "$x$: 100%\ntrue $\\foo$: 0%"]
+
+
+def test_another_font_is_taken_for_letters_that_the_usual_one_lacks() -> None:
+    letter = chr(0x1D538)  # a letter of mathematics, in the fonts that matplotlib brings
+    if plots.legible([letter]) == [letter]:
+        assert plots.encode(plots.confusion(np.eye(2, dtype=np.int64), [letter, "b"]), ".png")
+
+
+def test_data_sets_own_images_come_back_as_they_were(tmp_path: Path) -> None:
+    for image in data.digits().test.images[:5, 0]:
+        Image.fromarray(image).save(tmp_path / "digit.png")
+        found = classifier.prepare(tmp_path / "digit.png", size=32, channels=1, extent=1.0)
+        assert np.corrcoef(found.image.ravel(), image.ravel())[0, 1] > 0.7
+        assert found.doubts == ()

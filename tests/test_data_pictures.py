@@ -1,10 +1,12 @@
 """Pictures of every kind, by what their pixels must be; and folders of them by class."""
 
+import concurrent.futures
 import errno
 import io
 import os
 import struct
 import sys
+import warnings
 import zlib
 from pathlib import Path
 
@@ -56,6 +58,14 @@ GREYS = {
     "tiff": (saved(Image.fromarray(GREY), "TIFF"), GREY),
     "1 bit": (saved(Image.fromarray(GREY > 127), "PNG"), np.where(GREY > 127, 255, 0)),
     "16 bits": (saved(Image.fromarray(GREY.astype("u2") * 256 + 255), "PNG"), GREY),
+    "16 bits, pgm": (
+        b"P5 8 8 65535\n" + (GREY.astype("u2") * 256 + 255).astype(">u2").tobytes(),
+        GREY,
+    ),
+    "16 bits, transparent": (
+        saved(Image.fromarray(np.tile(np.uint16([9, 5120]), (8, 4))), "PNG", transparency=9),
+        np.tile([255, 20], (SIZE, SIZE // 2)),
+    ),
     "16 bits, tiff": (saved(Image.fromarray(GREY.astype("u2") * 256), "TIFF"), GREY),
     "palette": (
         saved(palette((9, 9, 9), (80, 80, 80)), "GIF"),
@@ -211,6 +221,62 @@ def test_names_are_sorted_at_every_level(tmp_path: Path) -> None:
     assert classes == tuple("123456")
     np.testing.assert_array_equal(images[:, 0, 0, 0], range(len(names)))
     np.testing.assert_array_equal(labels, np.repeat(range(6), 18))
+
+
+def test_names_that_begin_with_a_dot_are_left_out(tmp_path: Path) -> None:
+    """As notebooks and Macs leave them."""
+    folder = folder_of(tmp_path, ["cat/0.png", "cat/.cache/1.png", "dog/2.png"])
+    folder_of(tmp_path, [".ipynb_checkpoints/0.png"])
+    (folder / "cat" / "._0.png").write_bytes(b"no picture")
+    _, labels, classes = data.image_folder(folder, size=2, channels=1)
+    assert (classes, labels.tolist()) == (("cat", "dog"), [0, 1])
+
+
+def test_the_parts_of_a_data_set_are_no_classes(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, ["Train/cat/0.png", "test/cat/1.png", "val/cat/1.png"])
+    with pytest.raises(ValueError, match=r"got the parts of a data set, Train, test, val; give"):
+        data.image_folder(folder, size=2, channels=1)
+    assert data.image_folder(folder / "Train", size=2, channels=1).classes == ("cat",)
+    folder_of(tmp_path, ["bus/0.png"])  # train, test and bus may well be classes
+    assert len(data.image_folder(folder, size=2, channels=1).classes) == 4
+
+
+def test_a_scan_in_black_and_white_is_read_however_few_its_bytes(tmp_path: Path) -> None:
+    """A4 at 600 dpi."""
+    scan = Image.new("1", (4960, 7016), 1)
+    scan.paste(0, (0, 0, 4960, 3508))
+    scan.save(tmp_path / "scan.png")
+    assert (tmp_path / "scan.png").stat().st_size < 4960 * 7016 // 1000
+    image = data.read_image(tmp_path / "scan.png", size=8, channels=1)
+    np.testing.assert_array_equal(image[0, [0, -1], 0], [0, 255])
+
+
+def test_many_pixels_are_reduced_before_they_are_copied(tmp_path: Path) -> None:
+    """Of every kind, and to what smaller pictures give; what would fill the memory is refused."""
+    tile = Image.fromarray(np.repeat([[50, 200]], 2, 0).astype("u1"))
+    wide = tile.resize((6000, 3000), Image.Resampling.NEAREST)
+    for mode in ("L", "RGB", "P", "RGBA", "LA"):
+        wide.convert(mode).save(tmp_path / "a.png")
+        image = data.read_image(tmp_path / "a.png", size=None, channels=1, longest=60)
+        assert image.shape == (1, 30, 60), mode
+        np.testing.assert_array_equal(image[0, 0, [2, -2]], [50, 200])
+    wide.save(tmp_path / "a.jpg")
+    image = data.read_image(tmp_path / "a.jpg", size=8, channels=3)
+    assert np.abs(image[1, :, [0, -1]].T - [50.0, 200]).max() < 3
+    content = claiming(13300, 13300)
+    (tmp_path / "a.png").write_bytes(content + bytes(13300 * 13300 // 1000))
+    with pytest.raises(ValueError, match=r"got 13300x13300 pixels, 707 MB unpacked; scale it"):
+        data.read_image(tmp_path / "a.png", size=2, channels=3)
+
+
+def test_threads_leave_the_filters_of_warnings_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(GREYS["broken EXIF"][0])
+    before = list(warnings.filters)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        list(
+            pool.map(lambda _: data.read_image(tmp_path / "a.png", size=4, channels=1), range(200))
+        )
+    assert warnings.filters == before
 
 
 def test_links_are_followed_once(tmp_path: Path) -> None:

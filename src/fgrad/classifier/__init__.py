@@ -6,9 +6,10 @@ from fgrad.classifier.epoch import Augment, batches, begin, make_advance, make_e
 from fgrad.classifier.evaluation import accuracy, confusion, precision, recall
 from fgrad.classifier.fit import Pace, fit
 from fgrad.classifier.nets import NAMES, Net, net
-from fgrad.classifier.pictures import light_on_dark, prepare
+from fgrad.classifier.pictures import Prepared, light_on_dark, prepare, tempered
 from fgrad.classifier.run import Run
 from fgrad.classifier.verdict import Verdict, judge
+from fgrad.classifier.writing import Writing, find_writing
 
 __all__ = [
     "DEFAULTS",
@@ -17,13 +18,16 @@ __all__ = [
     "Defaults",
     "Net",
     "Pace",
+    "Prepared",
     "Run",
     "Verdict",
+    "Writing",
     "accuracy",
     "batches",
     "begin",
     "confusion",
     "display",
+    "find_writing",
     "fit",
     "judge",
     "light_on_dark",
@@ -35,4 +39,5 @@ __all__ = [
     "precision",
     "prepare",
     "recall",
+    "tempered",
 ]

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -206,6 +206,25 @@ def finish(folder: Path, run: Run, test: Dataset) -> Results:
     for name, figure in figures.items():
         write_whole(folder / f"{name}.png", plots.encode(figure, ".png"))
     return results
+
+
+def illegible(classes: Sequence[str]) -> list[str]:
+    r"""Return the classes whose names the figures cannot show for want of a font, in ASCII.
+
+    Args:
+        classes: The classes' names.
+
+    Returns:
+        Those of them, as the figures have them.
+
+    Example:
+        >>> illegible(["cat", chr(0x0378)])  # no letter at all
+        ['\\u0378']
+    """
+    from fgrad import plots  # not before training: loading matplotlib takes a while
+
+    drawn = plots.legible(classes)
+    return [shown for name, shown in zip(classes, drawn, strict=True) if shown != name]
 
 
 def summary(results: Results, run: Run) -> str:

@@ -1,15 +1,30 @@
 """A user's own picture as an image of the kind that a network was trained on."""
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fgrad.classifier.writing import find_writing
 from fgrad.data.dataset import Images
 from fgrad.data.pictures import read_image
 
 _INK = 0.3  # of the strongest: below, it may be paper
+_LONGEST = 800  # pixels a side, which thin lines need, and more do not help
+_SHARE = 0.5  # how often the answer to a picture with doubts may be right at best
+
+
+class Prepared(NamedTuple):
+    """A picture as a data set's image.
+
+    Attributes:
+        image: uint8 of shape (channels, size, size).
+        doubts: What makes it a guess what is meant, in words, as `Writing.doubts`.
+    """
+
+    image: Images
+    doubts: tuple[str, ...] = ()
 
 
 def light_on_dark(images: Images) -> float | None:
@@ -37,12 +52,13 @@ def light_on_dark(images: Images) -> float | None:
 
 def prepare(
     path: str | os.PathLike[str], *, size: int, channels: int, extent: float | None = None
-) -> Images:
+) -> Prepared:
     """Read a picture, and make it look like a data set's images.
 
-    A data set of light things on black has them centred and all of about one size. So what the
-    picture shows is found by its contrast with the border, made light where it is dark, cut out,
-    scaled to the data set's size and centred. Other pictures are scaled, and cut to their middle.
+    A data set of light things on black has them centred and all of about one size. So the picture
+    is taken for a photograph of writing: it is found by `find_writing`, made light where it is
+    dark, cut out, scaled to the data set's size and centred. Other pictures are scaled, and cut
+    to their middle.
 
     Args:
         path: The picture file, of any size, as for `fgrad.data.read_image`.
@@ -51,7 +67,7 @@ def prepare(
         extent: What `light_on_dark` tells of the data set.
 
     Returns:
-        uint8 of shape (channels, size, size).
+        The image, and the doubts about it.
 
     Raises:
         ValueError: If the file is no picture, or shows nothing but one colour where `extent` is
@@ -64,25 +80,21 @@ def prepare(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "dot.pgm"
         ...     _ = path.write_bytes(b"P5 3 4 255 " + bytes([200] * 4 + [0] + [200] * 7))
-        ...     prepare(path, size=4, channels=1, extent=0.5)
+        ...     prepare(path, size=4, channels=1, extent=0.5).image
         array([[[  0,   0,   0,   0],
                 [  0, 255, 255,   0],
                 [  0, 255, 255,   0],
                 [  0,   0,   0,   0]]], dtype=uint8)
     """
     if extent is None:
-        return read_image(path, size=size, channels=channels)
+        return Prepared(read_image(path, size=size, channels=channels))
     from PIL import Image
 
-    picture = read_image(path, size=None, channels=channels)[0].astype(np.float32)
-    contrast = picture - np.median(_border(picture))
-    # Whichever there is more of, darker or lighter than the border, is what is shown.
-    ink = np.maximum(contrast if contrast.sum() > 0 else -contrast, 0)
-    if ink.max() < 16:
+    picture = read_image(path, size=None, channels=1, longest=_LONGEST)[0]
+    writing = find_writing(picture.astype(np.float32))
+    if writing is None:
         raise ValueError(f"{path}: expected something to see, got a picture of one colour")
-    ink /= ink.max()
-    rows, columns = (np.flatnonzero((ink > _INK).any(axis)) for axis in (1, 0))
-    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    cut = writing.ink
     scale = extent * size / max(cut.shape)
     height, width = (min(size, max(1, round(scale * side))) for side in cut.shape)
     small = np.asarray(Image.fromarray(cut).resize((width, height), Image.Resampling.BILINEAR))
@@ -91,7 +103,23 @@ def prepare(
     result = np.zeros((1, size, size), np.uint8)
     top, left = (size - height) // 2, (size - width) // 2
     result[0, top : top + height, left : left + width] = np.rint(small * (255 / small.max()))
-    return result
+    return Prepared(result, writing.doubts)
+
+
+def tempered(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the probabilities for a picture with doubts: half of each, and half a blind guess.
+
+    Args:
+        probabilities: Of shape (..., classes).
+
+    Returns:
+        The same shape; the order is kept, and none is above 0.5 + 0.5 / classes.
+
+    Example:
+        >>> print(tempered(np.array([1.0, 0.0])))
+        [0.75 0.25]
+    """
+    return _SHARE * probabilities + (1 - _SHARE) / probabilities.shape[-1]
 
 
 def _border(images: npt.NDArray[Any]) -> npt.NDArray[Any]:

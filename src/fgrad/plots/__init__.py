@@ -3,6 +3,7 @@
 from fgrad.plots.classifier import confusion, curves, examples
 from fgrad.plots.descent import regression, sweep
 from fgrad.plots.figure import BLUE, GREY, ORANGE, encode
+from fgrad.plots.names import families, legible
 
 __all__ = [
     "BLUE",
@@ -12,6 +13,8 @@ __all__ = [
     "curves",
     "encode",
     "examples",
+    "families",
+    "legible",
     "regression",
     "sweep",
 ]

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from fgrad.plots.figure import BLUE, GREY, ORANGE
+from fgrad.plots.names import families, legible
 from fgrad.types import ArrayLike, Metrics
 
 _NUMBERED = 15  # more classes than this, and a matrix's cells have no room for numbers
@@ -96,12 +97,14 @@ def confusion(matrix: npt.NDArray[np.integer[Any]], classes: Sequence[str]) -> F
     bar.set_label("of the true class")
     bar.outline.set_visible(False)
     if count <= 2 * _NUMBERED:
-        upright = max(map(len, classes)) <= 2
-        axes.set_xticks(range(count), classes, rotation=0 if upright else 45)
+        names = legible(classes)
+        upright = max(map(len, names)) <= 2
+        style: dict[str, Any] = {"parse_math": False, "fontfamily": families(names)}
+        axes.set_xticks(range(count), names, rotation=0 if upright else 45, **style)
         if not upright:
             for label in axes.get_xticklabels():
                 label.set(ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(count), classes)
+        axes.set_yticks(range(count), names, **style)
     if count <= _NUMBERED:
         for row, column in np.argwhere(matrix > 0):
             dark = matrix[row, column] > 0.5 * totals[row, 0]
@@ -145,6 +148,8 @@ def examples(
         ['a: 90%', 'b: 80%\ntrue a: 20%']
     """
     labels = np.asarray(labels)
+    names = legible(classes)
+    style: dict[str, Any] = {"parse_math": False, "fontfamily": families(names)}
     predicted = probabilities.argmax(1)
     sure = probabilities[np.arange(len(labels)), predicted]
     right, wrong = (np.flatnonzero((predicted == labels) == kind) for kind in (True, False))
@@ -166,18 +171,17 @@ def examples(
             _grid(part.subplots(rows[i], columns, squeeze=False)), [*chosen], strict=False
         ):
             probability = probabilities[index]
-            name = classes[predicted[index]]
-            text = f"{_short(name)}: {sure[index]:.0%}"
+            text = f"{_short(names[predicted[index]])}: {sure[index]:.0%}"
             if predicted[index] != labels[index]:
                 true = labels[index]
-                text += f"\ntrue {_short(classes[true])}: {probability[true]:.0%}"
+                text += f"\ntrue {_short(names[true])}: {probability[true]:.0%}"
             axes.imshow(
                 images[index].transpose(1, 2, 0).squeeze(),
                 cmap="gray",
                 vmin=0,
                 vmax=255,
             )
-            axes.set_title(text, fontsize=8, color=color)
+            axes.set_title(text, fontsize=8, color=color, **style)
     return figure
 
 
