@@ -35,7 +35,11 @@ def test_commands(command: str, tmp_path: Path) -> None:
 
 
 def test_every_script_is_documented() -> None:
-    scripts = {f"scripts/{path.name}" for path in (ROOT / "scripts").glob("*.py")}
+    scripts = {
+        f"scripts/{path.name}"
+        for path in (ROOT / "scripts").glob("*.py")
+        if "cli.run(main)" in path.read_text()  # the others are what scripts share
+    }
     assert scripts <= {command.split()[0] for command in COMMANDS}
 
 
