@@ -2,10 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from parity_corpus import NETS, Mistake, Net, check
 from parity_corpus.mlp import unnamed
+
+from fgrad.parity.causes.layers import of_call
+from fgrad.parity.recording import Call, Step
 
 REFERENCES = Path(__file__).parent / "references"
 CASES = [(net, mistake) for net in NETS for mistake in net.mistakes]
@@ -49,6 +54,30 @@ def test_no_alarm_without_names() -> None:
     stages = {comparison.stage for comparison in report.comparisons}
     assert stages >= {"forward", "loss", "gradient", "optimizer state", "update"}
     assert {c.place for c in report.comparisons if c.stage == "forward"} == {"output"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "shape", "found"),
+    [
+        ("Softmax", {"dim": 1}, (2, 3), {"softmax axis", "attention scale"}),
+        (
+            "Conv2d",
+            {"stride": [1, 1], "padding": [1, 1], "padding_mode": "zeros", "dilation": [1, 1]},
+            (3, 4, 4),
+            set(),
+        ),
+    ],
+    ids=["no third axis", "no axis of samples"],
+)
+def test_what_a_layer_cannot_compute_is_not_tried(
+    kind: str, config: dict[str, Any], shape: tuple[int, ...], found: set[str]
+) -> None:
+    x = np.random.default_rng(0).normal(size=shape)
+    entries = {"one.weight": np.ones((3, 3, 3, 2))} if kind == "Conv2d" else {}
+    call = Call("one", "one", (x,), (x,), (0.0,))
+    step = Step(0, (call,), None, x.sum(), {}, {}, entries, entries, {}, {}, {})
+    tried = of_call(call, {"kind": kind, "config": {**config, "groups": 1}}, step)
+    assert {each.name for each in tried} == found
 
 
 def test_the_corpus_has_every_kind_of_mistake() -> None:

@@ -195,6 +195,7 @@ def _of_weight(right: Arguments, step: Step) -> Table:
 def _bias(entries: Mapping[str, NumPy], y: NumPy, kind: str) -> NumPy | None:
     """Return a layer's bias as an array that can be added to its output, or None if it cannot."""
     bias = entries.get("bias", entries.get("b"))
+    # (3,) is added to (N, 3, H, W) as (3, 1, 1), and to (N, 3) as it is.
     if bias is None or bias.size == 1:
         return bias
     of_channels = kind.startswith(("Conv", "BatchNorm", "GroupNorm", "InstanceNorm"))

@@ -63,9 +63,11 @@ def mistakes(table: Table, right: Arguments, **words: str) -> Iterator[Mistake]:
         for explanation, alternatives in rows.items():
             if not alternatives.keys() <= right.keys():
                 continue
+            # {"decay": [0, 1], "decoupled": [False, True]} is four mistakes.
             for values in itertools.product(*alternatives.values()):
                 made = [value(torch) if callable(value) else value for value in values]
                 changes = dict(zip(alternatives, made, strict=True))
+                # A table names PyTorch's own setting too, where that is one of the usual ones.
                 if all(np.array_equal(value, right[key]) for key, value in changes.items()):
                     continue
                 filled = {"torch": torch, "port": SimpleNamespace(**{**right, **changes}), **words}
@@ -87,5 +89,8 @@ def hypotheses(
         The hypotheses.
     """
     for name, fix, explanation, changes in mistakes(table, right, **words):
-        value = computed(formula, {**right, **changes})
+        try:
+            value = computed(formula, {**right, **changes})
+        except (TypeError, ValueError):  # an axis that there is none of: nobody made that mistake
+            continue
         yield Hypothesis(name, explanation, fix, value, _SLACK.get(name, 1e-3))

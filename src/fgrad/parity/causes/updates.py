@@ -162,6 +162,7 @@ def explain(evidence: Evidence) -> Cause | None:
 
 def _tables(one: Options) -> list[Table]:
     """Return what people get wrong in an optimizer, the likeliest first."""
+    # Nobody couples, dampens or looks ahead with what there is none of.
     decay = [_DECAY] if one.decay else []
     sgd = [_NESTEROV, _MOMENTUM, _DAMPENING] if one.momentum else [_MOMENTUM]
     return [*decay, _DECAYS, *([_ADAM] if one.adaptive else sgd), _OTHERWISE]
