@@ -1,6 +1,6 @@
 """Measure what `fgrad.parity` finds in ports with a mistake each, and write docs/parity_corpus.md.
 
-It runs the live test of the corpus, so that the table is what the test saw:
+It runs the tests of the corpus, so that the table is what they saw:
 `python benchmarks/parity_corpus.py`, some minutes. It also draws docs/images/parity_*.svg.
 """
 
@@ -20,7 +20,10 @@ from fgrad.parity.report import excess, number
 from fgrad.parity.results import Report
 
 ROOT = Path(__file__).parents[1]
-TEST = ROOT / "tests" / "parity" / "test_parity_corpus_torch.py"
+TESTS = [
+    str(ROOT / "tests" / name)
+    for name in ("test_parity_corpus.py", "parity/test_parity_corpus_torch.py")
+]
 PAGE = ROOT / "docs" / "parity_corpus.md"
 IMAGES = ROOT / "docs" / "images"
 
@@ -62,7 +65,7 @@ class Recorder:
 def main() -> int:
     """Run the tests, write page and pictures; return pytest's exit status."""
     recorder = Recorder()
-    status = pytest.main(["-q", "-p", "no:cacheprovider", str(TEST)], plugins=[recorder])
+    status = pytest.main(["-q", "-p", "no:cacheprovider", *TESTS], plugins=[recorder])
     if recorder.mistakes and recorder.correct:
         PAGE.write_text(HEADER + "\n".join(page(recorder)) + "\n")
     for report in recorder.pictured:

@@ -10,8 +10,7 @@ import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 from fgrad.parity.capture import capture
-from fgrad.parity.causes.layer import Layer
-from fgrad.parity.causes.norms import EPSILONS, batch_norm
+from fgrad.parity.causes.layers import EPSILONS, of_call
 from fgrad.parity.causes.optimizers import Options, run
 from fgrad.parity.compare import Slot, Tolerance, compare
 from fgrad.parity.mapping import ParameterMap, make_map
@@ -349,14 +348,11 @@ def test_the_epsilons_that_are_tried_are_others_than_pytorchs(dtype: type) -> No
     """In float32 too, where 1e-5 is another number than Python's."""
     x = np.random.default_rng(0).uniform(1, 2, (5, 3))
     mean, variance = x.mean(0), x.var(0)
-    layer = Layer(
-        Call("bn", "bn", (x.astype(dtype),), (x.astype(dtype),), (0.0,)),
-        "BatchNorm1d",
-        {"eps": 1e-5, "training": False},
-        {"running_mean": mean.astype(dtype), "running_var": variance.astype(dtype)},
-        Step(0, (), None, dtype(0), {}, {}, {}, {}, {}, {}, {}),
-    )
-    tried = [each for each in batch_norm(layer) if each.name == "default epsilon"]
+    entries = {"bn.running_mean": mean.astype(dtype), "bn.running_var": variance.astype(dtype)}
+    call = Call("bn", "bn", (x.astype(dtype),), (x.astype(dtype),), (0.0,))
+    step = Step(0, (call,), None, dtype(0), {}, {}, entries, entries, {}, {}, {})
+    module = {"kind": "BatchNorm1d", "config": {"eps": 1e-5, "training": False}}
+    tried = [each for each in of_call(call, module, step) if "has epsilon" in each.explanation]
     others = [eps for eps in EPSILONS if eps != 1e-5]
     for eps, each in zip(others, tried, strict=True):
         assert each.explanation == f"bn has epsilon {eps:g}, PyTorch's has 1e-05"

@@ -1,5 +1,7 @@
 """PyTorch runs recorded by `fgrad.parity.record`: small, and of every kind of layer."""
 
+import importlib
+import sys
 from collections import OrderedDict
 from pathlib import Path
 
@@ -7,6 +9,8 @@ import torch
 from torch import nn
 
 from fgrad import parity
+
+TESTS = Path(__file__).parents[2] / "tests"  # the corpus is theirs
 
 
 def new_net() -> nn.Sequential:
@@ -27,7 +31,7 @@ def new_net() -> nn.Sequential:
 
 
 def record(folder: Path) -> None:
-    """Write parity_net.safetensors, with AdamW, and parity_line.safetensors, with SGD."""
+    """Write parity_net.safetensors, with AdamW, parity_line.safetensors, with SGD; the corpus."""
     torch.manual_seed(0)
     net = new_net()
     images = [(torch.randn(4, 1, 4, 6), torch.randint(0, 4, (4,))) for _ in range(2)]
@@ -39,3 +43,5 @@ def record(folder: Path) -> None:
     sgd = torch.optim.SGD(line.parameters(), lr=0.1, momentum=0.9, dampening=0.2, weight_decay=0.01)
     path = folder / "parity_line.safetensors"
     parity.record(line, nn.MSELoss(), sgd, points, path=path)
+    sys.path.append(str(TESTS))
+    importlib.import_module("parity_corpus.torch_programs").record_all(folder)

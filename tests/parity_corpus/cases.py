@@ -1,10 +1,16 @@
 """What a case of the corpus is made of."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+
+from fgrad import parity
+from fgrad.parity import Report
 
 Batches = list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 
@@ -51,25 +57,38 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Net:
-    """A PyTorch program, its correct port, and its mistakes.
+    """The correct port of a PyTorch program, and its mistakes.
 
     Attributes:
-        name: What it is called in the table.
-        model: Makes the module from PyTorch's generator.
-        criterion: PyTorch's loss.
-        optimizer: Makes PyTorch's optimizer from parameters.
+        name: What it is called in the table, and the program in `torch_programs`.
         batches: Makes the batches, one a step.
         port: The correct port.
         mistakes: What to put in its place.
     """
 
     name: str
-    model: Callable[[], Any]
-    criterion: Callable[..., Any]
-    optimizer: Callable[[Any], Any]
     batches: Callable[[np.random.Generator], Batches]
     port: Port
     mistakes: Sequence[Mistake]
+
+    @property
+    def recording(self) -> str:
+        """The program's recording among tests/references."""
+        return f"parity_corpus_{self.name.lower()}.safetensors"
+
+
+def check(
+    net: Net, path: Path, seed: int = 0, changes: Mapping[str, Any] | None = None, **options: Any
+) -> Report:
+    """Check a net's port, with parts of it replaced, under the settings that a user has."""
+    port = dataclasses.replace(net.port, **(changes or {}))
+    if port.own_batches:
+        options["batches"] = port.own_batches(net.batches(np.random.default_rng(seed)))
+    # optax's Adam needs the promotion that the tests forbid.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return parity.check(
+            path, port.apply, port.loss, port.optimizer, **{**options, **port.options}
+        )
 
 
 def reversed_batches() -> dict[str, Any]:

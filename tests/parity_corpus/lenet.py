@@ -6,42 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 from fgrad.optim import sgd
 from parity_corpus import layers
 from parity_corpus.cases import Batches, Mistake, Net, Port, reversed_batches
 
-torch = pytest.importorskip("torch")
-
 LR = 0.05
-
-
-class LeNet(torch.nn.Module):
-    """The PyTorch program's model."""
-
-    def __init__(self) -> None:
-        """Draw the weights; the first filters are sixteenths, as after quantisation."""
-        super().__init__()
-        nn = torch.nn
-        self.conv1 = nn.Conv2d(1, 4, 3, padding=1)
-        self.relu1 = nn.ReLU()
-        self.pool1 = nn.MaxPool2d(2)
-        self.conv2 = nn.Conv2d(4, 4, 3, stride=2, padding=1)
-        self.relu2 = nn.ReLU()
-        self.fc1 = nn.Linear(16, 16)
-        self.relu3 = nn.ReLU()
-        self.fc2 = nn.Linear(16, 5)
-        with torch.no_grad():
-            self.conv1.weight.copy_((self.conv1.weight * 8).round() / 16)
-            self.conv1.bias.zero_()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the scores of five classes."""
-        x = self.pool1(self.relu1(self.conv1(x)))
-        x = self.relu2(self.conv2(x)).flatten(1)
-        return self.fc2(self.relu3(self.fc1(x)))
 
 
 def batches(rng: np.random.Generator) -> Batches:
@@ -120,9 +91,6 @@ def labels_of_the_next(batches: Batches) -> Batches:
 
 NET = Net(
     name="LeNet",
-    model=LeNet,
-    criterion=torch.nn.CrossEntropyLoss(),
-    optimizer=functools.partial(torch.optim.SGD, lr=LR),
     batches=batches,
     port=Port(apply, layers.cross_entropy, sgd(LR)),
     mistakes=[

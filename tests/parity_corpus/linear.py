@@ -7,13 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from fgrad.optim import sgd
 from parity_corpus import layers
 from parity_corpus.cases import Batches, Mistake, Net, Port, reversed_batches, shuffled_samples
-
-torch = pytest.importorskip("torch")
 
 SGD = {"lr": 0.1, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.01}
 
@@ -68,9 +65,6 @@ always_dampened = optax.chain(
 
 NET = Net(
     name="linear",
-    model=lambda: torch.nn.Linear(3, 3),
-    criterion=torch.nn.MSELoss(),
-    optimizer=functools.partial(torch.optim.SGD, **SGD),
     batches=batches,
     port=Port(apply, layers.mean_squared_error, sgd(**SGD)),
     mistakes=[

@@ -7,33 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 from parity_corpus import layers
 from parity_corpus.cases import Batches, Mistake, Net, Port, shuffled_samples
 
-torch = pytest.importorskip("torch")
-
 LR, DECAY = 0.01, 0.1
-
-
-class MLP(torch.nn.Module):
-    """The PyTorch program's model."""
-
-    def __init__(self) -> None:
-        """Draw the weights."""
-        super().__init__()
-        nn = torch.nn
-        self.fc1 = nn.Linear(6, 6)
-        self.bn1 = nn.BatchNorm1d(6)
-        self.relu1 = nn.ReLU()
-        self.drop1 = nn.Dropout(0.5)
-        self.fc2 = nn.Linear(6, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return three scores."""
-        return self.fc2(self.drop1(self.relu1(self.bn1(self.fc1(x)))))
 
 
 def batches(rng: np.random.Generator) -> Batches:
@@ -129,9 +108,6 @@ def in_optimizer(
 
 NET = Net(
     name="MLP",
-    model=MLP,
-    criterion=torch.nn.CrossEntropyLoss(),
-    optimizer=functools.partial(torch.optim.Adam, lr=LR, weight_decay=DECAY),
     batches=batches,
     port=Port(apply, layers.cross_entropy, adam()),
     mistakes=[

@@ -7,29 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from fgrad.optim import sgd
 from parity_corpus.cases import Batches, Mistake, Net, Port, shuffled_samples
 
-torch = pytest.importorskip("torch")
-
 SGD = {"lr": 0.01, "momentum": 0.9, "nesterov": True}
-
-
-class Quadratic(torch.nn.Module):
-    """The PyTorch program's model."""
-
-    def __init__(self) -> None:
-        """Draw the three parameters."""
-        super().__init__()
-        self.w1 = torch.nn.Parameter(torch.randn(1))
-        self.w2 = torch.nn.Parameter(torch.randn(1))
-        self.b = torch.nn.Parameter(torch.randn(1))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the parabola's values."""
-        return self.w1 * x**2 + self.w2 * x + self.b
 
 
 def batches(rng: np.random.Generator) -> Batches:
@@ -76,9 +58,6 @@ def exchanged(state: Any) -> Any:
 
 NET = Net(
     name="quadratic",
-    model=Quadratic,
-    criterion=torch.nn.MSELoss(reduction="sum"),
-    optimizer=functools.partial(torch.optim.SGD, **SGD),
     batches=batches,
     port=Port(apply, loss, sgd(**SGD)),
     mistakes=[

@@ -6,46 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 from parity_corpus import layers
 from parity_corpus.cases import Batches, Mistake, Net, Port, shuffled_samples
 
-torch = pytest.importorskip("torch")
-
 WIDTH, HEADS = 8, 2
 ADAMW = {"learning_rate": 1e-3, "weight_decay": 0.01}
-
-
-class Block(torch.nn.Module):
-    """The PyTorch program's model."""
-
-    def __init__(self) -> None:
-        """Draw the weights."""
-        super().__init__()
-        nn = torch.nn
-        self.ln1 = nn.LayerNorm(WIDTH)
-        self.q = nn.Linear(WIDTH, WIDTH)
-        self.k = nn.Linear(WIDTH, WIDTH)
-        self.v = nn.Linear(WIDTH, WIDTH)
-        self.softmax = nn.Softmax(dim=-1)
-        self.out = nn.Linear(WIDTH, WIDTH)
-        self.ln2 = nn.LayerNorm(WIDTH)
-        self.fc1 = nn.Linear(WIDTH, 2 * WIDTH)
-        self.gelu = nn.GELU()
-        self.fc2 = nn.Linear(2 * WIDTH, WIDTH)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return tokens of the same shape, (samples, tokens, width)."""
-        y = self.ln1(x)
-        q, k, v = (
-            layer(y).unflatten(-1, (HEADS, -1)).transpose(1, 2)
-            for layer in (self.q, self.k, self.v)
-        )
-        attention = self.softmax(q @ k.transpose(2, 3) * (WIDTH // HEADS) ** -0.5)
-        x = x + self.out((attention @ v).transpose(1, 2).flatten(2))
-        return x + self.fc2(self.gelu(self.fc1(self.ln2(x))))
 
 
 def batches(rng: np.random.Generator) -> Batches:
@@ -119,11 +86,6 @@ coupled = optax.chain(
 
 NET = Net(
     name="transformer",
-    model=Block,
-    criterion=torch.nn.MSELoss(),
-    optimizer=functools.partial(
-        torch.optim.AdamW, lr=ADAMW["learning_rate"], weight_decay=ADAMW["weight_decay"]
-    ),
     batches=batches,
     port=Port(apply, layers.mean_squared_error, optax.adamw(**ADAMW)),
     mistakes=[

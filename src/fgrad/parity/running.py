@@ -22,7 +22,7 @@ Loss = Callable[..., Array]
 
 
 # A program that runs a few times is not worth optimizing.
-_QUICKLY: Final[dict[str, str | int]] = {"xla_backend_optimization_level": 0}
+QUICKLY: Final[dict[str, str | int]] = {"xla_backend_optimization_level": 0}
 
 
 class Check(NamedTuple):
@@ -139,7 +139,7 @@ def run_forward(checked: Check, step: Step, params: Sequence[Any], state: Sequen
         ) from error
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=_QUICKLY)
+@functools.partial(jax.jit, static_argnums=(0, 1), compiler_options=QUICKLY)
 def _forward(
     program: Program,
     loss: Loss,
@@ -208,7 +208,7 @@ def advance(
     return jax.tree.leaves(after), opt_state
 
 
-@functools.partial(jax.jit, static_argnums=0, compiler_options=_QUICKLY)
+@functools.partial(jax.jit, static_argnums=0, compiler_options=QUICKLY)
 def _update(
     optimizer: optax.GradientTransformation,
     params: Params,

@@ -11,6 +11,7 @@ from fgrad.parity.capture import capture
 from fgrad.parity.recording import Call, NumPy, Step
 from fgrad.parity.results import Cause, Comparison
 from fgrad.parity.running import (
+    QUICKLY,
     Check,
     Forward,
     batch_of,
@@ -101,7 +102,9 @@ class Evidence:
             x, _ = batch_of(self.checked, self.step, self.dtype)
             before = self.step.before
             params, state = weights_of(self.checked, before), buffers_of(self.checked, before)
-            found = jax.device_get(jax.jit(run)(params, state, x, self.step.masks))
+            found = jax.device_get(
+                jax.jit(run, compiler_options=QUICKLY)(params, state, x, self.step.masks)
+            )
         return [value for value in found if value.dtype.kind == "f"]
 
     def is_inside(self, value: NumPy, tolerance: float) -> float | None:

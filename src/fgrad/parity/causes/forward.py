@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from fgrad.parity.causes.evidence import Evidence, distance, leaf_calls
-from fgrad.parity.causes.layer import Layer
-from fgrad.parity.causes.layers import formulas
+from fgrad.parity.causes.layers import of_call
+from fgrad.parity.causes.rearranged import rearrangements
 from fgrad.parity.recording import Call, NumPy
 from fgrad.parity.results import Cause
 
@@ -29,9 +29,9 @@ def explain(evidence: Evidence) -> Cause | None:
     for call in _suspects(evidence, ending[0]):
         # The value itself if it is compared, else whatever the port computes on the way to it.
         own = call.place == place or np.array_equal(call.outputs[0], expected)
-        layer = _layer(evidence, call)
-        value = actual if own else None
-        found = evidence.explain(call.place, formulas(layer), value, call.outputs[0])
+        module = evidence.checked.recording.modules[call.module]
+        tried = of_call(call, module, evidence.step)
+        found = evidence.explain(call.place, tried, actual if own else None, call.outputs[0])
         if found is not None:
             return found
     return _repaired(evidence, place, expected, distance(actual, expected))
@@ -66,16 +66,6 @@ def _near(evidence: Evidence, call: Call) -> float:
     return max(8 * noise, evidence.rounding(call.outputs[0]))
 
 
-def _layer(evidence: Evidence, call: Call) -> Layer:
-    module = evidence.checked.recording.modules[call.module]
-    entries = {
-        name.rpartition(".")[2]: value
-        for name, value in evidence.step.before.items()
-        if name.rpartition(".")[0] == call.module
-    }
-    return Layer(call, module["kind"], module["config"], entries, evidence.step)
-
-
 def _repaired(evidence: Evidence, place: str, expected: NumPy, before: float) -> Cause | None:
     """Give the port other weights, until it computes what PyTorch does."""
     limit = max(evidence.first.tolerance, evidence.rounding(expected))
@@ -91,39 +81,18 @@ def _repaired(evidence: Evidence, place: str, expected: NumPy, before: float) ->
 
 def _changes(evidence: Evidence) -> Iterator[tuple[str, str, str, str, dict[str, NumPy]]]:
     """Yield weights that make up for a mistake in the port's use of them."""
-    before = evidence.step.before
-    recording = evidence.checked.recording
-    for name in recording.parameters:
-        value = before[name]
-        others: list[tuple[str, str, NumPy]] = []
-        if value.ndim >= 2 and value.shape[0] == value.shape[1]:
-            others.append(("transposed weight", "transposed", np.swapaxes(value, 0, 1)))
-        if value.ndim >= 4:
-            axes = tuple(range(2, value.ndim))
-            others.append(("flipped kernel", "turned around", np.flip(value, axes)))
-            if value.shape[-1] == value.shape[-2]:
-                swapped = np.swapaxes(value, -1, -2)
-                others.append(("transposed weight", "with rows and columns exchanged", swapped))
-        if value.ndim == 2:
-            others.append(("permuted weight", "with its rows reversed", value[::-1]))
-            others.append(("permuted weight", "with its columns reversed", value[:, ::-1]))
-        if value.ndim == 1:
-            others.append(("doubled bias", "twice", value / 2))
+    before, names = evidence.step.before, evidence.checked.recording.parameters
+    for name in names:
+        others = [*rearrangements(before[name])]
+        if before[name].ndim == 1:
+            others.append(("doubled bias", "twice", before[name] / 2))
         for cause, what, other in others:
-            yield (
-                cause,
-                name,
-                f"the port uses {name} {what}",
-                f"use {name} as PyTorch does, and not {what}",
-                {**before, name: np.ascontiguousarray(other)},
-            )
-    for i, one in enumerate(recording.parameters):
-        for other_name in recording.parameters[i + 1 : i + 9]:
-            if before[one].shape == before[other_name].shape:
-                yield (
-                    "swapped weights",
-                    one,
-                    f"the port uses {other_name} in place of {one}, and the other way round",
-                    f"exchange {one} and {other_name} where the port uses them",
-                    {**before, one: before[other_name], other_name: before[one]},
-                )
+            explanation, fix = f"the port uses {name} {what}", f"use {name} as PyTorch does"
+            yield cause, name, explanation, fix, {**before, name: np.ascontiguousarray(other)}
+    for i, one in enumerate(names):
+        for two in names[i + 1 : i + 9]:
+            if before[one].shape == before[two].shape:
+                explanation = f"the port uses {two} in place of {one}, and the other way round"
+                fix = f"exchange {one} and {two} where the port uses them"
+                swapped = {**before, one: before[two], two: before[one]}
+                yield "swapped weights", one, explanation, fix, swapped

@@ -12,7 +12,7 @@ from fgrad.parity.capture import evaluate
 from fgrad.parity.causes.evidence import Evidence, Hypothesis, distance, layouts, leaf_calls
 from fgrad.parity.recording import Call, NumPy
 from fgrad.parity.results import Cause
-from fgrad.parity.running import batch_of, buffers_of, weights_of
+from fgrad.parity.running import QUICKLY, batch_of, buffers_of, weights_of
 from fgrad.types import Array, Params
 
 _NUDGE = 1e-7  # far below the data, far above float64's rounding
@@ -142,12 +142,13 @@ def _nudged(evidence: Evidence, call: Call, nudge: NumPy) -> Iterator[dict[str, 
             (output, *_), _ = forward([*params, *flat[len(params) :]], nudges)
             return checked.loss(output, target)
 
-        values = jax.device_get(jax.jit(lambda flat: forward(flat, {})[1])(flat))
+        quickly = functools.partial(jax.jit, compiler_options=QUICKLY)
+        values = jax.device_get(quickly(lambda flat: forward(flat, {})[1])(flat))
         for number, value in enumerate(values):
             near = [distance(each, x) for each in layouts(value, x.shape)]
             if near and min(near) <= evidence.rounding(x):
                 nudges = {number: _like(nudge, value, x.shape)}
-                gradient = jax.jit(jax.grad(functools.partial(loss, nudges=nudges)))
+                gradient = quickly(jax.grad(functools.partial(loss, nudges=nudges)))
                 found = jax.device_get(gradient(flat[: len(params)]))
                 yield checked.weights.to_torch(found)
 

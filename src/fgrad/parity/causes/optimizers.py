@@ -22,7 +22,8 @@ class Options(NamedTuple):
         decay_unscaled: Whether a decoupled decay is not scaled by the learning rate.
         decays_vectors: Whether it acts on parameters of one axis or none, too.
         adaptive: Whether a step is divided by the root of a second moment.
-        betas: The moments' decays.
+        b1: The first moment's decay.
+        b2: The second moment's.
         eps: What is added to the root.
         eps_inside: Whether it is added under the root.
         corrects: Whether the first and the second moment are corrected for starting at zero.
@@ -40,7 +41,8 @@ class Options(NamedTuple):
     decay_unscaled: bool = False
     decays_vectors: bool = True
     adaptive: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
+    b1: float = 0.9
+    b2: float = 0.999
     eps: float = 1e-8
     eps_inside: bool = False
     corrects: tuple[bool, bool] = (True, True)
@@ -77,7 +79,8 @@ def options_of(kind: str, settings: Mapping[str, Any]) -> Options | None:
             decay=settings.get("weight_decay", 0.0),
             decoupled=bool(settings.get("decoupled_weight_decay", kind == "AdamW")),
             adaptive=True,
-            betas=tuple(settings["betas"]),
+            b1=settings["betas"][0],
+            b2=settings["betas"][1],
             eps=settings["eps"],
         )
     return None
@@ -135,18 +138,15 @@ def _sgd(options: Options, kept: NumPy, gradient: NumPy, updates: int) -> tuple[
 def _adam(
     options: Options, moments: list[NumPy], gradient: NumPy, updates: int
 ) -> tuple[list[NumPy], NumPy]:
-    (b1, b2), (first, second) = options.betas, moments
+    (first, second), b1, b2 = moments, options.b1, options.b2
     first = b1 * first + (1 - b1) * gradient
     second = b2 * second + (1 - b2) * gradient**2
-    ahead = b1 * first + (1 - b1) * gradient if options.nesterov else first
-    # As optax and Keras have it, the look ahead is corrected for one step more.
-    corrected = 1 - b1 ** (updates + options.nesterov)
-    if options.nesterov:
-        mean = b1 * first / corrected + (1 - b1) * gradient / (1 - b1**updates)
-    else:
-        mean = first / corrected
-    mean = mean if options.corrects[0] else ahead
+    # Moments start at zero: at b = 0.9 the first has a tenth of its size, the t-th 1 - b**t of it.
+    now = 1 - b1**updates if options.corrects[0] else 1.0
+    mean = first / now
+    if options.nesterov:  # NAdam's look ahead is a gradient further, as optax and Keras have it
+        ahead = 1 - b1 ** (updates + 1) if options.corrects[0] else 1.0
+        mean = b1 * first / ahead + (1 - b1) * gradient / now
     square = second / (1 - b2**updates) if options.corrects[1] else second
-    if options.eps_inside:
-        return [first, second], mean / np.sqrt(square + options.eps)
-    return [first, second], mean / (np.sqrt(square) + options.eps)
+    inside, outside = (options.eps, 0.0) if options.eps_inside else (0.0, options.eps)
+    return [first, second], mean / (np.sqrt(square + inside) + outside)

@@ -1,19 +1,127 @@
 """Why an update differs, the gradients being PyTorch's."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from fgrad.parity.causes.evidence import Evidence, distance
+from fgrad.parity.causes.mistakes import Table, mistakes
 from fgrad.parity.causes.optimizers import Options, options_of, run
 from fgrad.parity.recording import NumPy
 from fgrad.parity.results import Cause
 from fgrad.parity.running import advance, begin, weights_of
 
-_MOMENTA = (0.0, 0.5, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999, 0.995)
 _EPSILONS = (0.0, 1e-16, 1e-12, 1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+_SHARES = (0.0, 0.5, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999, 0.995)
+
+_DECAY: Table = {
+    ("weight decay", "weight_decay={torch.decay:g}"): {
+        "there is no weight decay": {"decay": [0.0]},
+        "weight decay leaves vectors out; PyTorch's acts on all": {"decays_vectors": [False]},
+    },
+    ("weight decay coupling", "optax.adamw for AdamW"): {
+        "weight decay is coupled: on the gradient; PyTorch's is decoupled: on the weights": {
+            "decoupled": [False]
+        }
+    },
+    (
+        "weight decay coupling",
+        "optax.add_decayed_weights before everything else, as SGD and Adam have it",
+    ): {
+        "weight decay is decoupled: on the weights; PyTorch's is coupled: on the gradient": {
+            "decoupled": [True]
+        }
+    },
+    ("weight decay coupling", "scale the decay by the learning rate"): {
+        "weight decay is taken off the weights without the learning rate": {
+            "decoupled": [True],
+            "decay_unscaled": [True],
+        }
+    },
+}
+_DECAYS: Table = {
+    ("weight decay", "weight_decay={torch.decay:g}"): {
+        "weight decay is {port.decay:g}, PyTorch's is {torch.decay:g}": {
+            "decay": [1e-4, 1e-2, 5e-4, 1e-3, 0.1],
+            "decoupled": [False, True],
+        }
+    }
+}
+_ADAM: Table = {
+    ("betas", "b1={torch.b1:g}, b2={torch.b2:g}"): {
+        "b1 is {port.b1:g}, PyTorch's is {torch.b1:g}": {"b1": _SHARES},
+        "b2 is {port.b2:g}, PyTorch's is {torch.b2:g}": {"b2": _SHARES},
+    },
+    ("epsilon", "eps={torch.eps:g}"): {
+        "epsilon is {port.eps:g}, PyTorch's is {torch.eps:g}": {"eps": _EPSILONS},
+        "epsilon is {port.eps:g} under the root, PyTorch's is {torch.eps:g}": {
+            "eps_inside": [True],
+            "eps": _EPSILONS,
+        },
+    },
+    ("Nesterov", "nesterov=False"): {
+        "the step looks ahead, as in NAdam": {"nesterov": [True]},
+    },
+    ("bias correction", "divide the moments by 1 - b**t, as optax.scale_by_adam does"): {
+        "the moments are not corrected for starting at zero": {
+            "corrects": [(False, False), (False, True), (True, False)]
+        }
+    },
+    ("second moment", "optax.scale_by_adam"): {
+        "the step is not divided by the root of the second moment": {
+            "adaptive": [False],
+            "momentum": [lambda torch: torch.b1],
+            "dampening": [lambda torch: 1 - torch.b1],
+        }
+    },
+}
+_NESTEROV: Table = {
+    ("Nesterov", "nesterov={torch.nesterov}"): {
+        "the step looks ahead": {"nesterov": [True]},
+        "the step does not look ahead": {"nesterov": [False]},
+    }
+}
+_MOMENTUM: Table = {
+    ("momentum", "momentum={torch.momentum:g}"): {
+        "momentum is {port.momentum:.6g}, PyTorch's is {torch.momentum:g}": {
+            "momentum": [*_SHARES, lambda torch: torch.fitted("momentum")]
+        }
+    }
+}
+_DAMPENINGS = (
+    *(0.0, lambda torch: torch.momentum, lambda torch: 1 - torch.momentum),
+    *(lambda torch: torch.dampening, 0.1, 0.5, lambda torch: torch.fitted("dampening")),
+)
+_DAMPENING: Table = {
+    ("dampening", "dampening={torch.dampening:g}, which spares the first gradient"): {
+        "dampening is {port.dampening:.6g}, PyTorch's is {torch.dampening:g}": {
+            "dampening": _DAMPENINGS
+        },
+        "dampening is {port.dampening:.6g} from the first gradient on, PyTorch's is "
+        "{torch.dampening:g}": {"dampening": _DAMPENINGS, "dampens_first": [True]},
+    }
+}
+_OTHERWISE: Table = {
+    ("gradient accumulated", "update with every step's gradient"): {
+        "the gradients of {port.every} steps make one update": {"every": [2, 3, 4, 8]}
+    },
+    ("gradient accumulated", "start every step's gradient from zero"): {
+        "gradients add up over the steps": {"accumulates": [True]}
+    },
+    ("learning rate", "learning_rate={torch.lr:g}"): {
+        "the learning rate is {port.lr:.6g}, PyTorch's is {torch.lr:g}": {
+            "lr": [lambda torch: torch.fitted("lr")]
+        }
+    },
+    ("weight decay", "weight_decay={torch.decay:g}"): {
+        "weight decay is {port.decay:.6g}, PyTorch's is {torch.decay:g}": {
+            "decay": [lambda torch: torch.fitted("decay")]
+        }
+    },
+}
 
 
 def explain(evidence: Evidence) -> Cause | None:
@@ -41,12 +149,23 @@ def explain(evidence: Evidence) -> Cause | None:
     # One mistake in one group of parameters, or, where there are several, in all of them.
     groups = [*dict.fromkeys(known.values())]
     for group in groups if len(groups) == 1 else [*groups, None]:
-        for name, explanation, fix, fields in _variants(group or groups[0], runs, group):
-            evidence.try_(name)
-            after = runs.distance(fields, group)
-            if after <= 1.0 and after < 1e-2 * before:
-                return Cause(name, place, explanation, fix, before * scale, after * scale)
+        one = group or groups[0]
+        right = {**one._asdict(), "fitted": functools.partial(runs.fitted, one, group)}
+        for table in _tables(one):
+            for name, fix, explanation, changes in mistakes(table, right):
+                evidence.try_(name)
+                after = runs.distance(changes, group)
+                if after <= 1.0 and after < 1e-2 * before:
+                    return Cause(name, place, explanation, fix, before * scale, after * scale)
     return None
+
+
+def _tables(one: Options) -> list[Table]:
+    """Return what people get wrong in an optimizer, the likeliest first."""
+    # Nobody couples, dampens or looks ahead with what there is none of.
+    decay = [_DECAY] if one.decay else []
+    sgd = [_NESTEROV, _MOMENTUM, _DAMPENING] if one.momentum else [_MOMENTUM]
+    return [*decay, _DECAYS, *([_ADAM] if one.adaptive else sgd), _OTHERWISE]
 
 
 class _Runs:
@@ -90,12 +209,16 @@ class _Runs:
                 worst = max(worst, error / limit if limit else float(error > 0))
         return worst
 
-    def fitted(self, field: str, value: float, group: Options | None) -> float | None:
+    def fitted(self, one: Options, group: Options | None, field: str) -> float:
         """Return the value of a setting that makes the first wrong update the port's.
 
         The update has to be linear in it, as it is in the learning rate, and where a setting is
-        used for the first time in the others.
+        used for the first time in the others. With updates a at one value and b at the next, the
+        port's p is at a + s (b - a): least squares give s = (b - a)(p - a) / (b - a)(b - a).
         """
+        value = getattr(one, field)
+        if field == "momentum":  # there is none at 0 to be linear in
+            value = value or 0.5
         for i, ours in enumerate(self.port):
             top = bottom = apart = 0.0
             for name, options in self.base.items():
@@ -111,8 +234,8 @@ class _Runs:
                 top += float(np.vdot(slope, missing))
                 bottom += float(np.vdot(slope, slope))
             if apart > 1.0:
-                return value + top / bottom if bottom else None
-        return None
+                return value + top / bottom if bottom else value
+        return value
 
 
 def _port_updates(evidence: Evidence) -> list[dict[str, NumPy]]:
@@ -132,166 +255,3 @@ def _port_updates(evidence: Evidence) -> list[dict[str, NumPy]]:
             )
             updates.append(checked.weights.to_torch(jax.device_get(after)))
     return updates
-
-
-Variant = tuple[str, str, str, dict[str, Any]]
-
-
-def _variants(one: Options, runs: _Runs, group: Options | None) -> Iterator[Variant]:
-    """Yield what people get wrong in an optimizer, the likeliest first."""
-    decay = f"{one.decay:g}"
-    if one.decay:
-        yield (
-            "weight decay",
-            "there is no weight decay",
-            f"weight_decay={decay}",
-            {"decay": 0.0},
-        )
-        kinds = ("decoupled: on the weights", "coupled: on the gradient")
-        ours, theirs = kinds if not one.decoupled else kinds[::-1]
-        yield (
-            "weight decay coupling",
-            f"weight decay is {ours}; PyTorch's is {theirs}",
-            "optax.adamw for AdamW"
-            if one.decoupled
-            else "optax.add_decayed_weights before everything else, as SGD and Adam have it",
-            {"decoupled": not one.decoupled},
-        )
-        yield (
-            "weight decay coupling",
-            "weight decay is taken off the weights without the learning rate",
-            "scale the decay by the learning rate",
-            {"decoupled": True, "decay_unscaled": True},
-        )
-        yield (
-            "weight decay",
-            "weight decay leaves vectors out; PyTorch's acts on every parameter",
-            "leave out the mask",
-            {"decays_vectors": False},
-        )
-    for other in (1e-4, 1e-2, 5e-4, 1e-3, 0.1):
-        for decoupled in (one.decoupled, not one.decoupled):
-            if other != one.decay:
-                yield (
-                    "weight decay",
-                    f"weight decay is {other:g}, PyTorch's is {decay}",
-                    f"weight_decay={decay}",
-                    {"decay": other, "decoupled": decoupled},
-                )
-    if one.adaptive:
-        yield from _adaptive(one)
-    else:
-        yield from _momenta(one, runs, group)
-    for every in (2, 3, 4, 8):
-        yield (
-            "gradient accumulated",
-            f"the gradients of {every} steps make one update",
-            "update with every step's gradient",
-            {"every": every},
-        )
-    yield (
-        "gradient accumulated",
-        "gradients add up over the steps",
-        "start every step's gradient from zero",
-        {"accumulates": True},
-    )
-    yield from _fits(one, runs, group)
-
-
-def _adaptive(one: Options) -> Iterator[Variant]:
-    for which, (b1, b2) in enumerate((one.betas, one.betas)):
-        for other in _MOMENTA:
-            betas = (other, b2) if which == 0 else (b1, other)
-            if betas != one.betas:
-                yield (
-                    "betas",
-                    f"b{which + 1} is {other:g}, PyTorch's is {one.betas[which]:g}",
-                    f"b{which + 1}={one.betas[which]:g}",
-                    {"betas": betas},
-                )
-    for inside in (False, True):
-        for eps in _EPSILONS:
-            if eps != one.eps or inside:
-                where = " under the root" if inside else ""
-                yield (
-                    "epsilon",
-                    f"epsilon is {eps:g}{where}, PyTorch's is {one.eps:g}",
-                    f"eps={one.eps:g}",
-                    {"eps": eps, "eps_inside": inside},
-                )
-    yield (
-        "Nesterov",
-        "the step looks ahead, as in NAdam",
-        "nesterov=False",
-        {"nesterov": True},
-    )
-    for corrects in ((False, False), (False, True), (True, False)):
-        yield (
-            "bias correction",
-            "the moments are not corrected for starting at zero",
-            "divide the moments by 1 - b**t, as optax.scale_by_adam does",
-            {"corrects": corrects},
-        )
-    yield (
-        "second moment",
-        "the step is not divided by the root of the second moment",
-        "optax.scale_by_adam",
-        {"adaptive": False, "momentum": one.betas[0], "dampening": 1 - one.betas[0]},
-    )
-
-
-def _momenta(one: Options, runs: _Runs, group: Options | None) -> Iterator[Variant]:
-    if one.momentum:
-        yield (
-            "Nesterov",
-            f"the step {'does not look' if one.nesterov else 'looks'} ahead",
-            f"nesterov={one.nesterov}",
-            {"nesterov": not one.nesterov},
-        )
-    nesterov = one.nesterov
-    fitted = runs.fitted("momentum", one.momentum or 0.5, group)
-    for other in (*_MOMENTA, *(() if fitted is None else (fitted,))):
-        if other != one.momentum:
-            yield (
-                "momentum",
-                f"momentum is {other:.6g}, PyTorch's is {one.momentum:g}",
-                f"momentum={one.momentum:g}",
-                {"momentum": other, "nesterov": nesterov and bool(other)},
-            )
-    for first in (False, True):
-        for other in (0.0, one.momentum, 1 - one.momentum, one.dampening, 0.1, 0.5):
-            if one.momentum and (other, first) != (one.dampening, False):
-                how = " from the first gradient on" if first else ""
-                yield (
-                    "dampening",
-                    f"dampening is {other:.6g}{how}, PyTorch's is {one.dampening:g}",
-                    f"dampening={one.dampening:g}, which spares the first gradient",
-                    {"dampening": other, "dampens_first": first},
-                )
-    if one.momentum and (fitted := runs.fitted("dampening", one.dampening, group)) is not None:
-        yield (
-            "dampening",
-            f"dampening is {fitted:.6g}, PyTorch's is {one.dampening:g}",
-            f"dampening={one.dampening:g}",
-            {"dampening": fitted},
-        )
-
-
-def _fits(one: Options, runs: _Runs, group: Options | None) -> Iterator[Variant]:
-    """Yield the learning rate and the weight decay that fit best."""
-    lr = runs.fitted("lr", one.lr, group)
-    if lr:
-        yield (
-            "learning rate",
-            f"the learning rate is {lr:.6g}, PyTorch's is {one.lr:g}",
-            f"learning_rate={one.lr:g}",
-            {"lr": lr},
-        )
-    decay = runs.fitted("decay", one.decay, group)
-    if decay is not None:
-        yield (
-            "weight decay",
-            f"weight decay is {decay:.6g}, PyTorch's is {one.decay:g}",
-            f"weight_decay={one.decay:g}",
-            {"decay": decay},
-        )
