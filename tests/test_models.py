@@ -130,6 +130,13 @@ def test_least_squares_through_the_origin() -> None:
     np.testing.assert_allclose(best["weight"].item(), (x * y).sum() / (x * x).sum(), rtol=1e-5)
 
 
+def test_least_squares_leaves_what_no_parameter_reaches() -> None:
+    """A model that is 5 where its parameters are 0 has only the rest to explain."""
+    x = jnp.array([1.0, 2.0, 3.0])
+    best = least_squares(lambda params, x: params["w"] * x + 5, {"w": jnp.ones(())}, x, 2 * x + 5)
+    assert best["w"] == pytest.approx(2, rel=1e-5)
+
+
 def test_least_squares_refuses_targets_of_another_shape() -> None:
     x = jnp.ones((3, 1))
     with pytest.raises(ValueError, match=r"^y: expected shape \(3, 1\), got \(3,\)$"):
