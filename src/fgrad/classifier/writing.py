@@ -21,8 +21,6 @@ Mask = npt.NDArray[np.bool_]
 _COARSE = 64  # pixels a side at most, where the light and a sheet's edges are looked for
 _NOTHING = 0.06  # ink that darkens the paper by less is none
 _INK = 0.5  # of the strongest ink: below, it may be paper
-
-
 _BLACK = 4  # of 255, as the ground of a data set's images
 _TINY = 40  # pixels a side: no photograph, but an image as data sets have them
 _DARK = 110  # no paper is as dark, not in a shadow either

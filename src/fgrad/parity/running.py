@@ -20,7 +20,6 @@ from fgrad.types import Array, Batch, Params
 
 Loss = Callable[..., Array]
 
-
 # A program that runs a few times is not worth optimizing.
 QUICKLY: Final[dict[str, str | int]] = {"xla_backend_optimization_level": 0}
 
