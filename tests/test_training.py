@@ -352,6 +352,26 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: fit_with(epochs=1.5),
         r"^epochs: expected an integer, got 1\.5$",
     ),
+    "the state for the step": (
+        lambda: fgrad.fit(fgrad.init_state(X, optax.sgd(0.1)), None, (X, Y), epochs=1),
+        r"^step: expected a function, such as make_step returns, got TrainState$",
+    ),
+    "parameters for the state": (
+        lambda: fgrad.fit(lambda state, batch: (state, {}), {"w": X}, (X, Y), epochs=1),
+        r"^state: expected a TrainState, such as init_state returns, got dict$",
+    ),
+    "a generator": (
+        lambda: fit_with(batches=((x, y) for x, y in zip(X, Y, strict=True))),
+        r"^batches: expected arrays, all batches of an epoch stacked .*, got generator$",
+    ),
+    "words": (
+        lambda: fit_with(batches=(X, "targets")),
+        r"^batches\[1\]: expected arrays, .*, got str$",
+    ),
+    "a rate for the optimizer": (
+        lambda: fgrad.make_step(squared_error, 0.01),
+        r"^optimizer: expected an optax transformation, such as .*, got 0\.01$",
+    ),
     "step without a dict": (
         lambda: fit_with(step=lambda state, batch: (state, ())),
         r"^step: expected it to return a state and a dict of metrics, .* got \(\)",

@@ -73,9 +73,10 @@ def fit(
         `(epochs, batches)`.
 
     Raises:
-        ValueError: If `epochs` is no integer from 0 to 2^31 - 1, `batches` is empty or its arrays
-            disagree on the number of batches, `step` returns something else, or `strict` is asked
-            of another platform than the CPU.
+        ValueError: If `epochs` is no integer from 0 to 2^31 - 1, `batches` is empty, holds other
+            things than arrays or arrays that disagree on the number of batches, `step` is no
+            function or returns something else, `state` is no `TrainState`, or `strict` is asked of
+            another platform than the CPU.
         DivergenceError: (a ValueError) If a loss or a final parameter is not finite.
 
     Example:
@@ -96,14 +97,27 @@ def fit(
         raise ValueError(f"epochs: expected 0 to 2**31 - 1, got {epochs}")
     if strict and jax.default_backend() != "cpu":
         raise ValueError(f"strict: expected the CPU backend, got {jax.default_backend()!r}")
+    if not callable(step):
+        raise ValueError(
+            f"step: expected a function, such as make_step returns, got {type(step).__name__}"
+        )
+    if not isinstance(state, TrainState):
+        raise ValueError(
+            f"state: expected a TrainState, such as init_state returns, got {type(state).__name__}"
+        )
+    if hasattr(batches, "__next__"):  # which JAX is about to refuse in words of its own
+        raise _no_arrays("", batches)
     run = _compiled_strict if strict else _compiled
-    final, history, finite = run(step, state, batches, epochs)
-    # Under jax.grad what depends on the parameters is traced, and what does not is known.
-    traced = any(
-        isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((final, history, finite))
-    )
-    if not traced and not np.asarray(finite):
-        check_finite(final, history, batches)
+    try:
+        final, history, finite = run(step, state, batches, epochs)
+    except TypeError:
+        _check_leaves(batches)  # looked at only now: a run that works costs no check
+        raise
+    # Under jax.grad a run is traced, and whether it is finite is known all the same.
+    if not isinstance(finite, jax.core.Tracer) and not np.asarray(finite):
+        leaves = jax.tree.leaves((final, history))
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            check_finite(final, history, batches)
     return final, history
 
 
@@ -132,6 +146,19 @@ _compiled = jax.jit(_run_epochs, static_argnums=(0, 3))
 _compiled_strict = jax.jit(
     _run_epochs, static_argnums=(0, 3), compiler_options=strict_rounding.COMPILER_OPTIONS
 )
+
+
+def _check_leaves(batches: Batch) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
+        if not isinstance(leaf, jax.Array | np.ndarray):
+            raise _no_arrays(jax.tree_util.keystr(path), leaf)
+
+
+def _no_arrays(path: str, value: object) -> ValueError:
+    return ValueError(
+        f"batches{path}: expected arrays, all batches of an epoch stacked along a leading axis, "
+        f"got {type(value).__name__}"
+    )
 
 
 def _check_batches(batches: Batch) -> None:

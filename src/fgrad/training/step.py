@@ -86,8 +86,8 @@ def make_step(
         differentiated. Make it once and reuse it: a compiled run belongs to its step.
 
     Raises:
-        ValueError: If `metrics` has an unknown name; and, when the step is traced, if the loss
-            is not a floating-point scalar.
+        ValueError: If `optimizer` is none, or `metrics` has an unknown name; and, when the step is
+            traced, if the loss is not a floating-point scalar.
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -96,6 +96,11 @@ def make_step(
         >>> print(state.params, metrics["loss"])
         1.18 9.0
     """
+    if not callable(getattr(optimizer, "update", None)):
+        raise ValueError(
+            "optimizer: expected an optax transformation, such as optax.sgd(0.01), got "
+            f"{optimizer!r}"
+        )
     if unknown := set(metrics) - {"loss", "grads", "params"}:
         raise ValueError(f"metrics: expected names among loss, grads, params, got {unknown}")
 
