@@ -2,8 +2,8 @@
 
 There is no sum over channels, and so no product of matrices to make of it: each element of the
 filters scales a moved copy of the image. The compiler makes one loop of the copies and their sum;
-its own grouped convolution takes 3 to 10 times as long, and in float64 multiplies other channels
-by zeros, so that an infinity in one makes NaN of all.
+its own grouped convolution takes several times as long, and in float64 multiplies other channels by
+zeros, so that an infinity in one makes NaN of all.
 """
 
 from typing import Final
