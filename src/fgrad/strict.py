@@ -219,10 +219,12 @@ def _linear_backward(
     x, weight = residuals
 
     def accumulate(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
-        a, b = pair
-        return fused_multiply_add(a, b, total) if fused else total + a * b, None
+        return fused_multiply_add(*pair, total), None
 
-    weight_grad, _ = lax.scan(accumulate, jnp.zeros_like(weight[0]), (cotangent, x))
+    if fused:
+        weight_grad, _ = lax.scan(accumulate, jnp.zeros_like(weight[0]), (cotangent, x))
+    else:  # the products are rounded before the loop that adds them: no compiler can fuse the two
+        weight_grad = sum_in_order(cotangent * x)
     return cotangent * weight[0, 0], weight_grad[None], sum_as_pytorch(cotangent[:, 0])[None]
 
 
